@@ -1,0 +1,1 @@
+"""streamlog: stream processing on the log, in Python."""
