@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from streamlog.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamlog.client.assignors.assignor import Assignor
 
 MEBIBYTE = 1024 * 1024
 
@@ -167,8 +171,8 @@ class GroupConfig:
     """How long the others wait for this member in a rebalance: the longest `on_revoked`."""
     instance_id: str | None = None
     """A static member: it may restart within the session timeout without a rebalance."""
-    assignors: tuple[str, ...] = ("cooperative-sticky",)
-    """In order of preference; all cooperative or all eager."""
+    assignors: tuple[str | Assignor, ...] = ("cooperative-sticky",)
+    """In order of preference, by name or one's own; all cooperative or all eager."""
     leave_on_close: bool | None = None
     """Whether closing tells the group; by default a static member does not."""
 
