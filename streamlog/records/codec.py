@@ -1,0 +1,457 @@
+"""Record batches to columns and back: the hottest loops of the project, compiled by mypyc.
+
+A record within a batch, all numbers but the attributes as zigzag varints:
+
+    length, attributes (one byte, 0), timestamp delta, offset delta,
+    key length (-1: null), key, value length (-1: null), value,
+    header count, and per header: key length, key, value length (-1: null), value
+
+Everything here is written twice as plainly as it could be, for the compiler: `i64` is a machine
+word when compiled and `int` otherwise; the first byte of every varint is handled in place, because
+nearly all of them have only one; parts of a batch are collected in one list and joined once, with
+the encoded small numbers taken from a table.
+
+Batches come from strangers. A count, length or delta is believed only where the bytes bear it out;
+whatever the bytes are, reading them raises `CorruptRecordError` or returns columns whose offsets
+increase, and it allocates no more than a fixed multiple of what was allowed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final
+
+from streamlog.records.batch import (
+    CONTROL_BIT,
+    CRC_START,
+    HEADER,
+    HEADER_SIZE,
+    LENGTH_OVERHEAD,
+    MAGIC,
+    TRANSACTIONAL_BIT,
+    BatchHeader,
+    Buffer,
+    Codec,
+    batch_crc,
+    iter_headers,
+    verify_crc,
+)
+from streamlog.records.columns import Columns, Headers
+from streamlog.records.compression import compress, decompress
+from streamlog.records.errors import BadColumnsError, BatchTooLargeError, CorruptRecordError
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+else:
+    i64 = int
+
+DECODED_BYTES_MAX: Final = 128 * 1024 * 1024
+"""What the records of one batch may expand to unless the caller says otherwise; brokers accept a
+megabyte of compressed batch by default, and honest data seldom shrinks more than fifty times."""
+
+RECORD_SIZE_MIN: Final = 7
+"""Seven fields of one byte each."""
+
+RECORD_COST_BYTES: Final = 128
+"""What one decoded record takes beside its bytes: two integers, and a place in four lists."""
+
+BATCH_SIZE_MAX: Final = 0x7FFFFFFF
+_I64_MIN: Final = -(1 << 63)
+_I64_MAX: Final = (1 << 63) - 1
+_TIMESTAMP_LIMIT: Final = 1 << 62
+
+
+# Decoding.
+
+
+def decode_batches(
+    buffer: Buffer,
+    *,
+    fetch_offset: int = 0,
+    check_crc: bool = True,
+    bytes_max: int = DECODED_BYTES_MAX,
+) -> tuple[Columns, int]:
+    """Decodes all data records at or above `fetch_offset` of all whole batches.
+
+    Control batches are skipped and a partial tail is ignored. Decoding stops early, after a whole
+    batch, once the columns take more than `bytes_max`, so that a response full of well compressed
+    batches cannot fill the memory; the offset that is returned says where to go on.
+
+    Returns:
+        The columns, and the next offset to fetch: past control batches and past the gaps that
+        compaction left. It is `fetch_offset` if nothing could be decoded.
+
+    Raises:
+        CorruptRecordError: A batch is damaged, or its offsets go backwards.
+    """
+    columns = Columns.empty()
+    next_offset = fetch_offset
+    last_offset = -1
+    cost = 0
+    for position, header in iter_headers(buffer):
+        _check_offsets(header)
+        if header.base_offset <= last_offset:
+            raise CorruptRecordError(
+                f"a batch at offset {header.base_offset} follows one that ends at {last_offset}"
+            )
+        last_offset = header.last_offset
+        if last_offset < fetch_offset:
+            continue
+        if cost > bytes_max:
+            break
+        if check_crc:
+            verify_crc(buffer, position, header)
+        if not header.is_control:
+            decoded = decode_batch(buffer, position, header, bytes_max=bytes_max)
+            cost += _cost(decoded)
+            if header.base_offset < fetch_offset:
+                decoded = decoded.slice(bisect_left(decoded.offsets, fetch_offset))
+            if len(columns) == 0:
+                columns = decoded
+            else:
+                columns.extend(decoded)
+        next_offset = header.next_offset
+    return columns, next_offset
+
+
+def _cost(columns: Columns) -> int:
+    keys: i64 = 0
+    for key in columns.keys:
+        if key is not None:
+            keys += len(key)
+    for value in columns.values:
+        if value is not None:
+            keys += len(value)
+    count: i64 = len(columns.values)
+    return keys + count * RECORD_COST_BYTES
+
+
+def decode_batch(
+    buffer: Buffer, position: int, header: BatchHeader, *, bytes_max: int = DECODED_BYTES_MAX
+) -> Columns:
+    """Decodes the records of one whole batch, control batches too; does not look at the CRC.
+
+    Args:
+        buffer: What holds the batch.
+        position: Where the batch begins.
+        header: What `read_header` found there.
+        bytes_max: The most that the records may expand to.
+
+    Raises:
+        CorruptRecordError: The batch is cut off, its counts lie, or it expands beyond `bytes_max`.
+    """
+    _check_offsets(header)
+    if len(buffer) - position < header.size_bytes:
+        raise CorruptRecordError(f"the batch at offset {header.base_offset} is cut off")
+    with memoryview(buffer) as view:
+        packed = view[position + HEADER_SIZE : position + header.size_bytes]
+        body = decompress(header.codec, packed, bytes_max)
+        packed.release()
+    count = header.record_count
+    if count * RECORD_SIZE_MIN > len(body):
+        raise CorruptRecordError(
+            f"the batch at offset {header.base_offset} claims {count} records in {len(body)} bytes"
+        )
+    try:
+        columns = _decode_records(
+            body, count, header.base_offset, header.last_offset_delta, header.base_timestamp
+        )
+    except IndexError:
+        raise CorruptRecordError("a record goes on beyond the end of its batch") from None
+    except CorruptRecordError as error:
+        raise CorruptRecordError(
+            f"the batch at offset {header.base_offset} is corrupt: {error.message}"
+        ) from None
+    if header.is_log_append_time:
+        columns.timestamps = [header.max_timestamp] * count
+    return columns
+
+
+def _check_offsets(header: BatchHeader) -> None:
+    delta = header.last_offset_delta
+    if header.base_offset < 0 or delta < 0 or header.base_offset > _I64_MAX - 1 - delta:
+        raise CorruptRecordError(
+            f"a batch claims offsets from {header.base_offset} to {header.base_offset + delta}"
+        )
+    if not 0 <= header.record_count <= delta + 1:
+        raise CorruptRecordError(
+            f"the batch at offset {header.base_offset} claims {header.record_count} records"
+            f" in {delta + 1} offsets"
+        )
+
+
+def _varint(body: bytes, position: i64) -> tuple[i64, i64]:
+    """Reads a zigzag varint of at most 32 bits; returns (value, where the next field begins)."""
+    value: i64 = 0
+    shift: i64 = 0
+    while True:
+        byte: i64 = body[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+        if shift > 28:
+            raise CorruptRecordError("a varint has more than five bytes")
+    if value > 0xFFFFFFFF:
+        raise CorruptRecordError("a varint has more than 32 bits")
+    return (value >> 1) ^ -(value & 1), position
+
+
+def _varlong(body: bytes, position: i64) -> tuple[i64, i64]:
+    """Reads a zigzag varint of at most 64 bits; the tenth byte bears only the highest of them."""
+    # The lowest bit is the sign; kept apart, the other 63 fit a signed word.
+    byte: i64 = body[position]
+    position += 1
+    sign: i64 = byte & 1
+    value: i64 = (byte & 0x7F) >> 1
+    shift: i64 = 6
+    while byte >= 0x80:
+        byte = body[position]
+        position += 1
+        if shift > 55 and (shift > 62 or byte > 1):
+            raise CorruptRecordError("a varint has more than 64 bits")
+        value |= (byte & 0x7F) << shift
+        shift += 7
+    return value ^ -sign, position
+
+
+def _decode_records(
+    body: bytes, count: i64, base_offset: i64, last_offset_delta: i64, base_timestamp: i64
+) -> Columns:
+    # Within these the sum with the base is a 64-bit number; beyond them it would wrap.
+    delta_min: i64 = _I64_MIN - base_timestamp if base_timestamp < 0 else _I64_MIN
+    delta_max: i64 = _I64_MAX - base_timestamp if base_timestamp > 0 else _I64_MAX
+    offsets: list[int] = []
+    timestamps: list[int] = []
+    keys: list[bytes | None] = []
+    values: list[bytes | None] = []
+    headers: list[Headers] | None = None
+    size: i64 = len(body)
+    position: i64 = 0
+    length: i64
+    delta: i64
+    offset_last: i64 = -1
+    index: i64 = 0
+    while index < count:
+        length, position = _varint(body, position)
+        end: i64 = position + length
+        if end > size:
+            raise CorruptRecordError(f"record {index} ends beyond the batch")
+        position += 1  # The attributes of a record have no meaning yet.
+        delta, position = _varlong(body, position)
+        if delta < delta_min or delta > delta_max:
+            raise CorruptRecordError(f"record {index} has an impossible timestamp")
+        timestamps.append(base_timestamp + delta)
+        delta, position = _varint(body, position)
+        if delta <= offset_last or delta > last_offset_delta:
+            raise CorruptRecordError(f"record {index} has the impossible offset delta {delta}")
+        offset_last = delta
+        offsets.append(base_offset + delta)
+        length, position = _varint(body, position)
+        if length >= 0:
+            keys.append(body[position : position + length])
+            position += length
+        else:
+            keys.append(None)
+        length, position = _varint(body, position)
+        if length >= 0:
+            values.append(body[position : position + length])
+            position += length
+        else:
+            values.append(None)
+        if body[position] == 0:
+            position += 1
+            if headers is not None:
+                headers.append(())
+        else:
+            if headers is None:
+                headers = [()] * index
+            found, position = _decode_headers(body, position, end)
+            headers.append(found)
+        if position != end:
+            raise CorruptRecordError(f"record {index} does not end where its length says")
+        index += 1
+    if position != size:
+        raise CorruptRecordError(f"{size - position} bytes follow the last record")
+    return Columns(offsets, timestamps, keys, values, headers)
+
+
+def _decode_headers(body: bytes, position: i64, end: i64) -> tuple[Headers, i64]:
+    count: i64
+    length: i64
+    count, position = _varint(body, position)
+    # A header has at least two bytes, so a larger count is a lie.
+    if count < 0 or count > (end - position) >> 1:
+        raise CorruptRecordError(f"a record claims {count} headers")
+    found: list[tuple[str, bytes | None]] = []
+    while count > 0:
+        length, position = _varint(body, position)
+        if length < 0 or length > end - position:
+            raise CorruptRecordError("a header's key has an impossible length")
+        # As in Java: bytes that are no UTF-8 must not make the partition unreadable.
+        key = body[position : position + length].decode("utf-8", "replace")
+        position += length
+        length, position = _varint(body, position)
+        if length > end - position:
+            raise CorruptRecordError("a header's value has an impossible length")
+        if length < 0:
+            found.append((key, None))
+        else:
+            found.append((key, body[position : position + length]))
+            position += length
+        count -= 1
+    return tuple(found), position
+
+
+# Encoding.
+
+
+def encode_batch(
+    keys: list[bytes | None],
+    values: list[bytes | None],
+    timestamps: list[int],
+    headers: list[Headers] | None = None,
+    *,
+    codec: Codec = Codec.NONE,
+    base_offset: int = 0,
+    leader_epoch: int = -1,
+    producer_id: int = -1,
+    producer_epoch: int = -1,
+    base_sequence: int = -1,
+    is_transactional: bool = False,
+    is_control: bool = False,
+) -> bytearray:
+    """Encodes columns of equal length, at least one record, as one batch.
+
+    Returns:
+        The batch, owned by the caller, with its CRC; what lies outside the CRC can be stamped.
+
+    Raises:
+        BadColumnsError: The columns differ in length, or a timestamp is impossible.
+        BatchTooLargeError: The batch would not fit the 31 bits of its length.
+    """
+    _check_columns(keys, values, timestamps, headers)
+    parts = _encode_records(keys, values, timestamps, headers)
+    if codec is Codec.NONE:
+        batch = bytearray().join(parts)
+    else:
+        batch = bytearray(HEADER_SIZE)
+        parts[0] = b""
+        batch += compress(codec, b"".join(parts))
+    if len(batch) > BATCH_SIZE_MAX:
+        raise BatchTooLargeError(f"a batch of {len(keys)} records would have {len(batch)} bytes")
+    attributes: int = codec.value
+    if is_transactional:
+        attributes |= TRANSACTIONAL_BIT
+    if is_control:
+        attributes |= CONTROL_BIT
+    count = len(keys)
+    fields = (count - 1, timestamps[0], max(timestamps), producer_id, producer_epoch, base_sequence)
+    length = len(batch) - LENGTH_OVERHEAD
+    HEADER.pack_into(
+        batch, 0, base_offset, length, leader_epoch, MAGIC, 0, attributes, *fields, count
+    )
+    crc = batch_crc(batch, 0, len(batch))
+    batch[CRC_START - 4 : CRC_START] = crc.to_bytes(4, "big")
+    return batch
+
+
+def _check_columns(
+    keys: list[bytes | None],
+    values: list[bytes | None],
+    timestamps: list[int],
+    headers: list[Headers] | None,
+) -> None:
+    count = len(keys)
+    if count == 0 or len(values) != count or len(timestamps) != count:
+        raise BadColumnsError(
+            f"a batch needs as many keys as values and timestamps, and at least one; there are"
+            f" {count}, {len(values)} and {len(timestamps)}"
+        )
+    if headers is not None and len(headers) != count:
+        raise BadColumnsError(f"there are {len(headers)} headers for {count} records")
+    if min(timestamps) < -_TIMESTAMP_LIMIT or max(timestamps) > _TIMESTAMP_LIMIT:
+        raise BadColumnsError("a timestamp does not fit; it must be milliseconds since 1970")
+
+
+def _encode_varint(value: i64) -> bytes:
+    """Encodes a number of at most 63 bits as a zigzag varint."""
+    rest: i64 = (value << 1) ^ (value >> 63)
+    encoded: list[int] = []
+    while rest >= 0x80:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
+
+
+TABLE_SIZE: Final = 8192
+"""Numbers below it have at most two bytes and come from a table."""
+_VARINTS: Final[list[bytes]] = [_encode_varint(number) for number in range(TABLE_SIZE)]
+
+
+def _encode_records(
+    keys: list[bytes | None],
+    values: list[bytes | None],
+    timestamps: list[int],
+    headers: list[Headers] | None,
+) -> list[bytes]:
+    """Returns the parts of a batch: an empty header, and the records."""
+    table: list[bytes] = _VARINTS
+    limit: i64 = TABLE_SIZE
+    base_timestamp: i64 = timestamps[0]
+    parts: list[bytes] = [bytes(HEADER_SIZE)]
+    count: i64 = len(keys)
+    index: i64 = 0
+    number: i64
+    while index < count:
+        number = timestamps[index] - base_timestamp
+        timestamp_part = table[number] if 0 <= number < limit else _encode_varint(number)
+        offset_part = table[index] if index < limit else _encode_varint(index)
+        size: i64 = 1 + len(timestamp_part) + len(offset_part)
+        key = keys[index]
+        value = values[index]
+        key_part = b"\x01"
+        value_part = b"\x01"
+        if key is not None:
+            number = len(key)
+            key_part = table[number] if number < limit else _encode_varint(number)
+            size += number
+        if value is not None:
+            number = len(value)
+            value_part = table[number] if number < limit else _encode_varint(number)
+            size += number
+        headers_part = b"\x00"
+        if headers is not None:
+            row = headers[index]
+            if row:
+                headers_part = _encode_headers(row)
+        size += len(key_part) + len(value_part) + len(headers_part)
+        parts.append(table[size] if size < limit else _encode_varint(size))
+        parts.append(b"\x00")
+        parts.append(timestamp_part)
+        parts.append(offset_part)
+        parts.append(key_part)
+        if key is not None:
+            parts.append(key)
+        parts.append(value_part)
+        if value is not None:
+            parts.append(value)
+        parts.append(headers_part)
+        index += 1
+    return parts
+
+
+def _encode_headers(row: Headers) -> bytes:
+    parts: list[bytes] = [_encode_varint(len(row))]
+    for name, value in row:
+        key = name.encode()
+        parts.append(_encode_varint(len(key)))
+        parts.append(key)
+        if value is None:
+            parts.append(b"\x01")
+        else:
+            parts.append(_encode_varint(len(value)))
+            parts.append(value)
+    return b"".join(parts)
