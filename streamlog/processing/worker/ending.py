@@ -1,0 +1,84 @@
+"""Watches for the end of the input, with the brokers' words for it; `completion` decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from streamlog.client.admin.admin import Admin
+from streamlog.client.values import EARLIEST, LATEST, TopicPartition
+from streamlog.processing.worker.completion import Committed, Completion, Input, Stage
+from streamlog.processing.worker.note import parse_note
+
+if TYPE_CHECKING:
+    from streamlog.client.membership.member import GroupMember
+    from streamlog.processing.worker.pipeline_worker import PipelineWorker
+    from streamlog.processing.worker.setting import Setting
+    from streamlog.processing.worker.task import Task
+
+ASK_INTERVAL_S = 0.1
+"""Between two looks at what the group has committed."""
+
+
+def stages_of(setting: Setting) -> list[Stage]:
+    """Describes the pipeline's sub-topologies to `Completion`, those upstream first."""
+    return [
+        Stage(
+            name=sub.name,
+            inputs=tuple(
+                (each.topic, each.partition)
+                for task in setting.task_names(sub)
+                for each in setting.inputs_of(task)
+            ),
+            upstream=tuple(sub.upstream),
+        )
+        for sub in setting.plan.sub_topologies
+    ]
+
+
+async def watch_for_the_end(setting: Setting, member: GroupMember, worker: PipelineWorker) -> None:
+    """Sets `worker.finished` once everything is read; has source tasks drain when they have."""
+    stages = stages_of(setting)
+    completion = Completion(stages, drain=setting.config.drain)
+    inputs = [TopicPartition(*key) for stage in stages for key in stage.inputs]
+
+    def goal_reached(task: Task) -> bool:
+        for key, offset in task.positions().items():
+            goal = completion.goal(key)
+            if goal is None or (offset or 0) < goal:
+                return False
+        return True
+
+    while not completion.complete:
+        wanted = completion.wanted_ends()
+        if wanted:
+            completion.set_ends(await _ends(Admin(setting.client), wanted))
+        if setting.config.drain:
+            await worker.drain_where_read(
+                lambda task: (
+                    not setting.sub_topology(task.id.sub_topology).upstream and goal_reached(task)
+                )
+            )
+        committed: dict[Input, Committed] = {}
+        for key, position in (await member.committed(inputs)).items():
+            if position is not None:
+                note = parse_note(position.metadata)
+                drained = note is not None and note.drained
+                committed[key.topic, key.partition] = Committed(position.offset, drained)
+        if not completion.update(committed):
+            await trio.sleep(ASK_INTERVAL_S)
+    worker.finished.set()
+
+
+async def _ends(admin: Admin, inputs: list[Input]) -> dict[Input, tuple[int, int]]:
+    partitions = [TopicPartition(*key) for key in inputs]
+    begins = await admin.list_offsets(dict.fromkeys(partitions, EARLIEST))
+    ends = await admin.list_offsets(dict.fromkeys(partitions, LATEST))
+    found: dict[Input, tuple[int, int]] = {}
+    for key in partitions:
+        begin, end = begins[key], ends[key]
+        assert begin is not None
+        assert end is not None
+        found[key.topic, key.partition] = (begin.offset, end.offset)
+    return found

@@ -1,0 +1,17 @@
+"""Notes beside committed offsets: ours are recognised, everything else is somebody else's."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamlog.processing.worker.note import Note, format_note, parse_note
+
+
+def test_a_note_comes_back() -> None:
+    note = Note(12, drained=True)
+    assert parse_note(format_note(note)) == note
+
+
+@pytest.mark.parametrize("metadata", ["", "{}", "tool 1.2", '{"by":"other","sequence":1}', "[1]"])
+def test_what_others_write_is_not_a_note(metadata: str) -> None:
+    assert parse_note(metadata) is None
