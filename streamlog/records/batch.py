@@ -9,7 +9,7 @@ A batch is 61 bytes of header and then its records, compressed or not. All numbe
 | 12 | partition leader epoch | i32 | set by the broker; outside the CRC |
 | 16 | magic | i8 | 2 |
 | 17 | CRC | u32 | CRC-32C of everything from the attributes to the end |
-| 21 | attributes | i16 | bits 0-2 codec, 3 append time, 4 transaction, 5 control, 6 delete horizon |
+| 21 | attributes | i16 | bits 0-2 codec, 3 append time, 4 transaction, 5 control, 6 horizon |
 | 23 | last offset delta | i32 | last offset less base offset |
 | 27 | base timestamp | i64 | records say their timestamps relative to it |
 | 35 | max timestamp | i64 | with append time, the timestamp of every record |

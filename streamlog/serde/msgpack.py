@@ -1,0 +1,52 @@
+"""Typed values as MessagePack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import msgspec
+
+from streamlog.serde.structured import StructuredCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+T = TypeVar("T")
+
+
+class MsgpackSerde(Generic[T]):
+    """Turns values of one type into MessagePack and back.
+
+    >>> MsgpackSerde(list[int]).decode(MsgpackSerde(list[int]).encode([1, 2]))
+    [1, 2]
+
+    Args:
+        value_type: Whatever msgspec knows: structs, dataclasses, typed dictionaries, attrs, unions,
+            dates, decimals and the plain types.
+    """
+
+    def __init__(self, value_type: type[T]) -> None:
+        self.value_type = value_type
+        encoder = msgspec.msgpack.Encoder(order="deterministic")
+        self._codec = StructuredCodec(
+            value_type, "MessagePack", encoder.encode, msgspec.msgpack.Decoder(value_type)
+        )
+
+    def __repr__(self) -> str:
+        return f"MsgpackSerde({getattr(self.value_type, '__name__', self.value_type)})"
+
+    def encode(self, value: T) -> bytes | None:
+        """Returns the MessagePack of `value`; a `None` is a null in the log."""
+        return self._codec.encode(value)
+
+    def decode(self, data: bytes | None) -> T:
+        """Returns the value of `data`; raises `SerdeError` if it is none of the type."""
+        return self._codec.decode(data)
+
+    def encode_all(self, values: Sequence[T]) -> list[bytes | None]:
+        """Encodes a column; raises `SerdeError` with the index of the first bad value."""
+        return self._codec.encode_all(values)
+
+    def decode_all(self, column: Sequence[bytes | None]) -> list[T]:
+        """Decodes a column; raises `SerdeError` with the index of the first bad item."""
+        return self._codec.decode_all(column)
