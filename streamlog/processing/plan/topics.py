@@ -1,0 +1,26 @@
+"""A topic that a pipeline creates if it is missing: its partitions and its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEPT = {"retention.ms": "-1"}
+"""Event times are often older than any retention, so what a pipeline creates is kept for ever."""
+
+COMPACTED = {"cleanup.policy": "compact", "retention.ms": "-1"}
+"""A changelog: only the newest value of each key matters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """A topic as the pipeline wants it."""
+
+    name: str
+    partition_count: int
+    configs: Mapping[str, str]
+    fixed: bool
+    """Whether the number of partitions must be this one, also if the topic exists already."""
