@@ -1,34 +1,71 @@
 """Compiles the hot, pure modules with mypyc where a C compiler is there; everything works without.
 
 `STREAMLOG_COMPILE=0` skips the compilation, `STREAMLOG_COMPILE=1` makes its failure an error.
+
+All modules share one library, `streamlog/hot__mypyc`, so it is all or nothing: half a set would
+not import, and a library from an earlier build would hide what was edited since.
 """
 
 import os
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
-COMPILED_MODULES: list[str] = []
+COMPILED_MODULES: list[str] = [
+    "streamlog/records/codec.py",
+    "streamlog/records/murmur2.py",
+]
+SHARED_LIBRARY = "streamlog.hot"
+# Strictness is for `make check`; here, in an environment without the dependencies, only what the
+# compiler needs counts.
+MYPY_OPTIONS = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent"]
+WISH = os.environ.get("STREAMLOG_COMPILE", "auto")
+
+
+def give_up(error: BaseException) -> None:
+    if WISH == "1":
+        raise error
+    print(f"streamlog: not compiled ({error}); the pure Python modules serve", file=sys.stderr)
+
+
+def remove_compiled() -> None:
+    for library in Path("streamlog").rglob("*.so"):
+        library.unlink()
 
 
 def extensions() -> list[Extension]:
-    wish = os.environ.get("STREAMLOG_COMPILE", "auto")
     modules = [path for path in COMPILED_MODULES if os.path.exists(path)]
-    if wish == "0" or not modules:
+    if WISH == "0" or not modules:
+        remove_compiled()
         return []
+    if {"egg_info", "dist_info"} & set(sys.argv):
+        return []  # Only metadata was asked for.
     try:
         from mypyc.build import mypycify
 
-        found: list[Extension] = mypycify(modules, opt_level="3", debug_level="0")
-    except Exception as error:
-        if wish == "1":
-            raise
-        print(f"streamlog: not compiled ({error}); the pure Python modules serve", file=sys.stderr)
+        found: list[Extension] = mypycify(
+            [*MYPY_OPTIONS, *modules], opt_level="3", debug_level="0", group_name=SHARED_LIBRARY
+        )
+    except (Exception, SystemExit) as error:  # mypyc exits on type errors.
+        give_up(error)
+        remove_compiled()
         return []
-    for extension in found:
-        # setuptools goes on without an optional extension that does not compile.
-        extension.optional = wish != "1"
     return found
 
 
-setup(ext_modules=extensions())
+class BuildAllOrNothing(build_ext):
+    def build_extensions(self) -> None:
+        remove_compiled()
+        built = list(self.extensions)
+        try:
+            super().build_extensions()
+        except Exception as error:
+            give_up(error)
+            for extension in built:
+                Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
+            self.extensions.clear()
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildAllOrNothing})

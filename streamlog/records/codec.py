@@ -42,8 +42,6 @@ from streamlog.records.errors import BadColumnsError, BatchTooLargeError, Corrup
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
-else:
-    i64 = int
 
 DECODED_BYTES_MAX: Final = 128 * 1024 * 1024
 """What the records of one batch may expand to unless the caller says otherwise; brokers accept a

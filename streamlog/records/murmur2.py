@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
-else:
-    i64 = int
 
 SEED: Final = 0x9747B28C
 _M: Final = 0x5BD1E995
