@@ -1,9 +1,9 @@
-"""One pipeline in one worker: a member of the pipeline's group that runs the tasks it is given.
+"""One pipeline in one worker: the loop that owns the tasks which the group gave to it.
 
-One loop owns all tasks: it polls chunks, has the task process them, sends what comes out, and takes
-checkpoints by interval. Beside it run the group member (heartbeats, rebalances), the global tables,
-one restore for each task that is being taken over, and, with an end in sight, the watch for it.
-These never touch a task: they ask for a turn of the loop (`turns`).
+The loop polls chunks, has the task process them, sends what comes out, and takes checkpoints by
+interval. Beside it run the group member (heartbeats, rebalances), the global tables, one restore
+for each task that is being taken over, and, with an end in sight, the watch for it (`run`). These
+never touch a task: they ask for a turn of the loop (`turns`).
 
 A failure ends the loop's reading, not its serving: the member still gets to write the last
 checkpoint of the healthy tasks and to leave the group, then the failure is raised.
@@ -16,11 +16,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from streamlog.client.config import ConsumerConfig, GroupConfig, ProducerConfig
-from streamlog.client.consumer.consumer import open_consumer
 from streamlog.client.errors import CommitRefusedError
-from streamlog.client.membership.member import open_group_member
-from streamlog.client.producer.producer import open_producer
 from streamlog.client.values import EARLIEST, OffsetAndMetadata, TopicPartition
 from streamlog.errors import StreamlogError
 from streamlog.processing.worker.checkpoint import (
@@ -29,24 +25,19 @@ from streamlog.processing.worker.checkpoint import (
     send_outputs,
     write_checkpoint,
 )
-from streamlog.processing.worker.config import CHUNK_RECORDS
-from streamlog.processing.worker.ending import watch_for_the_end
-from streamlog.processing.worker.slots import take_seat
-from streamlog.processing.worker.tables import keep_tables
-from streamlog.processing.worker.takeover import TakeOvers
 from streamlog.processing.worker.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
-    from streamlog.client.client import Client
     from streamlog.client.consumer.consumer import Consumer
     from streamlog.client.membership.member import GroupMember
     from streamlog.client.producer.producer import Producer
     from streamlog.client.values import FetchedChunk
-    from streamlog.doors import Clock, Threads
-    from streamlog.processing.worker.config import PipelineStatus, RunConfig
+    from streamlog.processing.worker.config import PipelineStatus
     from streamlog.processing.worker.placement import TaskName
+    from streamlog.processing.worker.setting import Setting
+    from streamlog.processing.worker.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +65,12 @@ class PipelineWorker:
         self._tasks: dict[TaskName, RunningTask] = {}
         self._by_input: dict[TopicPartition, RunningTask] = {}
         self._lag: dict[TopicPartition, int] = {}
-        self._member: GroupMember | None = None
         self._checkpoint_at = 0.0
         self._failure: Exception | None = None
+        self.member: GroupMember | None = None
+        """Set before the first task is given."""
+        self.retake: Callable[[TaskName], Awaitable[None]] | None = None
+        """Takes a task over anew after another worker was seen on it."""
         self.finished = trio.Event()
         """Set when the worker has nothing more to do: stopped, failed, or at the end of input."""
 
@@ -150,7 +144,7 @@ class PipelineWorker:
                 failures.append(error)
 
         async with trio.open_nursery() as nursery:
-            for running in tasks:
+            for running in list(tasks):
                 if not running.ended:
                     nursery.start_soon(one, running)
         if offsets:
@@ -169,9 +163,12 @@ class PipelineWorker:
                 running, self._producer, self._setting.threads, self._setting.clock.wall_ms()
             )
         except FencedError as error:
-            # Its new owner goes on from the last good checkpoint; the group will tell us soon.
+            # Whoever owns it goes on from the last good checkpoint. That may be us: then the group
+            # confirms it, and a late write of a former owner did no harm.
             logger.warning("%s", error)
-            running.ended = True
+            await self._close(running.task.id, running)
+            assert self.retake is not None
+            await self.retake(running.task.id)
             return {}
         if checkpoint is None:
             return {}
@@ -181,9 +178,9 @@ class PipelineWorker:
         }
 
     async def _commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
-        assert self._member is not None
+        assert self.member is not None
         try:
-            await self._member.commit(offsets)
+            await self.member.commit(offsets)
         except CommitRefusedError as error:
             # The store is one ahead of the group, and wins: the next checkpoint commits again.
             logger.info("pipeline %s: commit put off: %s", self._status.name, error)
@@ -229,7 +226,11 @@ class PipelineWorker:
         await self._consumer.unassign(inputs)
         await self._setting.threads.run(running.task.close)
 
-    async def drain_where_read(self, goal: Goal) -> None:
+    def runs(self, running: RunningTask) -> bool:
+        """Says whether this very task is being run."""
+        return self._tasks.get(running.task.id) is running
+
+    async def drain_where_read(self, goal: Callable[[Task], bool]) -> None:
         """Moves time to the end in those tasks that have read all their sources."""
 
         async def drain() -> None:
@@ -239,3 +240,15 @@ class PipelineWorker:
                     await send_outputs(running, self._producer)
 
         await self._turns.ask(drain)
+
+    # Figures.
+
+    def _report(self) -> None:
+        status = self._status
+        figures = [running.task.statistics() for running in self._tasks.values()]
+        status.tasks = len(figures)
+        status.late_records = sum(each.late_records for each in figures)
+        status.open_windows = sum(each.open_windows for each in figures)
+        status.lag = sum(self._lag.values())
+        times = [each.stream_time_ms for each in figures if each.stream_time_ms is not None]
+        status.stream_time_ms = max(times, default=None)

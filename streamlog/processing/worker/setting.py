@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from streamlog.client.client import Client
     from streamlog.doors import Clock, Threads
+    from streamlog.processing.operators.tables import TableView
     from streamlog.processing.plan.plan import Plan, SubTopologyPlan
     from streamlog.processing.worker.config import RunConfig
-    from streamlog.processing.worker.task import TableView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

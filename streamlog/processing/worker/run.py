@@ -1,0 +1,179 @@
+"""Runs pipelines in this process until they are stopped or, if asked to, at the end of input.
+
+Each pipeline is a group of its own with its own connections, so that one which fails or is slow
+does not hold up another.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from streamlog.client.admin.admin import Admin
+from streamlog.client.client import open_client
+from streamlog.client.config import (
+    ClientConfig,
+    ConsumerConfig,
+    GroupConfig,
+    OffsetReset,
+    ProducerConfig,
+)
+from streamlog.client.consumer.consumer import open_consumer
+from streamlog.client.membership.member import open_group_member
+from streamlog.client.producer.producer import open_producer
+from streamlog.doors import Clock, SystemClock, WorkerThreads
+from streamlog.errors import StreamlogError, UsageError
+from streamlog.processing.worker.assignor import TaskAssignor
+from streamlog.processing.worker.config import CHUNK_RECORDS
+from streamlog.processing.worker.ending import watch_for_the_end
+from streamlog.processing.worker.pipeline_worker import PipelineWorker
+from streamlog.processing.worker.setting import Setting
+from streamlog.processing.worker.slots import take_seat
+from streamlog.processing.worker.tables import keep_tables
+from streamlog.processing.worker.takeover import TakeOvers
+from streamlog.processing.worker.topics import ensure_topics, find_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamlog.client.client import Client
+    from streamlog.client.producer.producer import Producer
+    from streamlog.processing.dsl.pipeline import Pipeline
+    from streamlog.processing.plan.plan import Plan
+    from streamlog.processing.worker.config import PipelineStatus, RunConfig, RunStatus
+
+logger = logging.getLogger(__name__)
+
+STATE_THREADS = 4
+"""Threads of a pipeline for its state; a task uses one at a time."""
+REBALANCE_TIMEOUT_MS = 60_000
+"""How long the others wait for this worker's last checkpoint in a rebalance."""
+HEARTBEATS_PER_SESSION = 3
+
+
+async def run_worker(
+    pipelines: Sequence[Pipeline], config: RunConfig, status: RunStatus, stop: trio.Event
+) -> None:
+    """Runs pipelines until `stop` is set, or to the end of their input if the config says so.
+
+    A pipeline that fails leaves its group and the others go on; its failure is raised when all
+    have ended.
+
+    Raises:
+        UsageError: If two pipelines have the same name.
+        StreamlogError: The first failure.
+    """
+    names = [pipeline.name for pipeline in pipelines]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f'two pipelines have the name "{name}", so they would share a group and its state',
+                hint="Give one of them another: @pipeline(name=…)",
+            )
+    failures: list[StreamlogError] = []
+
+    async def run_one(plan: Plan) -> None:
+        try:
+            await run_pipeline(plan, config, status.of(plan.name), stop)
+        except StreamlogError as error:
+            status.of(plan.name).phase = "failed"
+            logger.error('pipeline "%s" has stopped: %s', plan.name, error)
+            failures.append(error)
+
+    plans = [pipeline.plan() for pipeline in pipelines]
+    async with trio.open_nursery() as nursery:
+        for plan in plans:
+            nursery.start_soon(run_one, plan)
+    for failure in failures:
+        raise failure
+
+
+async def run_pipeline(
+    plan: Plan, config: RunConfig, status: PipelineStatus, stop: trio.Event
+) -> None:
+    """Runs one pipeline."""
+    client_config = ClientConfig(brokers=config.brokers, client_id=f"streamlog-{plan.name}")
+    async with open_client(client_config) as client:
+        setting = await _settle(plan, config, client, SystemClock())
+        async with (
+            open_producer(client, ProducerConfig()) as producer,
+            open_consumer(
+                client,
+                ConsumerConfig(auto_offset_reset=OffsetReset.NONE, chunk_records=CHUNK_RECORDS),
+            ) as consumer,
+            trio.open_nursery() as nursery,
+        ):
+            status.phase = "loading tables"
+            await nursery.start(keep_tables, client, setting.tables)
+            worker = PipelineWorker(setting, producer, consumer, status)
+            nursery.start_soon(_stop_when, stop, worker)
+            try:
+                await _take_part(setting, producer, worker, status, nursery)
+            finally:
+                nursery.cancel_scope.cancel()
+        worker.raise_failure()
+    status.phase = "stopped"
+
+
+async def _take_part(
+    setting: Setting,
+    producer: Producer,
+    worker: PipelineWorker,
+    status: PipelineStatus,
+    nursery: trio.Nursery,
+) -> None:
+    """Joins the group and stays in it until the worker has finished."""
+    plan, config = setting.plan, setting.config
+    assignor = TaskAssignor({sub.name: sub.input_topics for sub in plan.sub_topologies})
+    take_overs = TakeOvers(setting, assignor, producer, worker)
+    seat = take_seat(setting.state_folder)
+    try:
+        group = GroupConfig(
+            group=plan.name,
+            topics=tuple(topic for sub in plan.sub_topologies for topic in sub.input_topics),
+            session_timeout_ms=config.session_timeout_ms,
+            heartbeat_interval_ms=config.session_timeout_ms // HEARTBEATS_PER_SESSION,
+            rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+            instance_id=seat.instance_id,
+            assignors=(assignor,),
+            leave_on_close=True,
+        )
+        nursery.start_soon(worker.serve)
+        status.phase = "joining"
+        async with open_group_member(setting.client, group, take_overs) as member:
+            worker.member = member
+            nursery.start_soon(take_overs.run, member)
+            if config.until_end:
+                nursery.start_soon(watch_for_the_end, setting, member, worker)
+            await member.wait_joined()
+            status.phase = "running"
+            await worker.finished.wait()
+    finally:
+        seat.release()
+
+
+async def _stop_when(stop: trio.Event, worker: PipelineWorker) -> None:
+    await stop.wait()
+    worker.finished.set()
+
+
+async def _settle(plan: Plan, config: RunConfig, client: Client, clock: Clock) -> Setting:
+    """Finds and creates the topics, and settles where the state lives."""
+    admin = Admin(client)
+    cluster = await admin.describe_cluster()
+    counts = await find_sources(admin, (*plan.source_topics, *plan.table_topics))
+    topics = await ensure_topics(admin, plan.topic_specs(counts))
+    folder = config.state_dir / (cluster.cluster_id or "unnamed-cluster") / plan.name
+    return Setting(
+        plan=plan,
+        config=config,
+        client=client,
+        clock=clock,
+        threads=WorkerThreads(STATE_THREADS),
+        partition_counts={**counts, **topics.partition_counts},
+        topic_ids=topics.topic_ids,
+        tables=plan.new_tables(),
+        state_folder=folder,
+    )

@@ -1,0 +1,115 @@
+"""The group's word made deed: tasks that are given are taken over, tasks that go are ended.
+
+The member calls from its own task, and must not be kept waiting, because a rebalance waits for it:
+restores run beside it, one for each task, and are given up when their task goes elsewhere before
+they are done. Tasks whose state is complete run meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from streamlog.client.errors import CommitRefusedError
+from streamlog.processing.worker.restore import take_over
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from streamlog.client.membership.member import GroupMember
+    from streamlog.client.producer.producer import Producer
+    from streamlog.client.values import TopicPartition
+    from streamlog.processing.worker.assignor import TaskAssignor
+    from streamlog.processing.worker.pipeline_worker import PipelineWorker
+    from streamlog.processing.worker.placement import TaskName
+    from streamlog.processing.worker.setting import Setting
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Restore:
+    contested: bool
+    """Whether another worker was seen on the task: then the group must confirm it is ours."""
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    over: trio.Event = field(default_factory=trio.Event)
+
+
+class TakeOvers:
+    """The listener of the group member; its restores run in `run`, which the worker owns."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        assignor: TaskAssignor,
+        producer: Producer,
+        worker: PipelineWorker,
+    ) -> None:
+        self._setting = setting
+        self._assignor = assignor
+        self._producer = producer
+        self._worker = worker
+        self._restores: dict[TaskName, _Restore] = {}
+        names = sum(len(setting.task_names(sub)) for sub in setting.plan.sub_topologies)
+        self._send, self._receive = trio.open_memory_channel[tuple["TaskName", _Restore]](names)
+
+    async def run(self, member: GroupMember) -> None:
+        """Runs the restores that are asked for, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            async for name, restore in self._receive:
+                nursery.start_soon(self._restore, member, name, restore)
+
+    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Begins to restore the tasks of these partitions."""
+        for name in sorted(self._assignor.tasks_of(partitions)):
+            await self.begin(name)
+
+    async def begin(self, name: TaskName, *, contested: bool = False) -> None:
+        """Begins to restore one task; a contested one only if the group says that it is ours."""
+        restore = _Restore(contested)
+        self._restores[name] = restore
+        await self._send.send((name, restore))
+
+    async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """Ends the tasks after a last checkpoint: they are still ours until this returns."""
+        await self._end(partitions, checkpoint=True)
+
+    async def on_lost(self, partitions: Collection[TopicPartition]) -> None:
+        """Ends the tasks as they are: they may be another worker's already."""
+        await self._end(partitions, checkpoint=False)
+
+    async def _end(self, partitions: Collection[TopicPartition], *, checkpoint: bool) -> None:
+        names = sorted(self._assignor.tasks_of(partitions))
+        for name in names:
+            restore = self._restores.pop(name, None)
+            if restore is not None:
+                restore.scope.cancel()
+                await restore.over.wait()
+        await self._worker.detach(names, checkpoint=checkpoint)
+
+    async def _restore(self, member: GroupMember, name: TaskName, restore: _Restore) -> None:
+        try:
+            with restore.scope:
+                committed = await member.committed(self._setting.inputs_of(name))
+                if restore.contested:
+                    # Changes nothing, but is refused if our generation is outdated.
+                    await member.commit({key: at for key, at in committed.items() if at})
+                running = await take_over(
+                    self._setting, name, self._producer, member.generation, committed
+                )
+                try:
+                    await self._worker.attach(name, running)
+                finally:
+                    if not self._worker.runs(running):
+                        running.task.close()
+        except CommitRefusedError as error:
+            logger.info("task %s went elsewhere while it was restored: %s", name, error)
+        except Exception as error:  # noqa: BLE001 (the worker reports it and leaves the group)
+            self._worker.fail(error)
+        finally:
+            if self._restores.get(name) is restore:
+                del self._restores[name]
+            restore.over.set()
