@@ -18,8 +18,6 @@ from streamlog.client.values import EARLIEST, TopicPartition
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trio import TaskStatus
-
     from streamlog.client.client import Client
     from streamlog.processing.operators.tables import TableView
 
@@ -29,7 +27,7 @@ POLL_WAIT_MS = 500
 async def keep_tables(
     client: Client,
     tables: Mapping[str, TableView],
-    task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Loads the tables (by topic), says that it has started once they are complete, goes on."""
     if not tables:
