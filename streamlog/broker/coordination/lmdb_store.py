@@ -143,23 +143,38 @@ class LmdbStore:
 
     async def run(self) -> None:
         """Works through the lane until the store is closed."""
-        with trio.CancelScope(shield=True):  # ends by itself once `close` was called
-            async for call in self._receive:
-                batch = [call]
-                while len(batch) < BATCH_CALLS_MAX:
-                    try:
-                        batch.append(self._receive.receive_nowait())
-                    except (trio.WouldBlock, trio.EndOfChannel):
-                        break
-                await self._threads.run(partial(self._files.run, batch))
-                for finished in batch:
-                    finished.done.set()
+        batch: list[_Call] = []
+        try:
+            with trio.CancelScope(shield=True):  # ends by itself once `close` was called
+                async for call in self._receive:
+                    batch = self._gather(call)
+                    await self._threads.run(partial(self._files.run, batch))
+                    for finished in batch:
+                        finished.done.set()
+        finally:
+            for forsaken in batch + self._waiting():  # empty, unless this task was killed
+                if not forsaken.done.is_set():
+                    forsaken.error = StoreFailed("the coordination store stopped")
+                    forsaken.done.set()
+            self._receive.close()
+
+    def _gather(self, first: _Call) -> list[_Call]:
+        return [first, *self._waiting(BATCH_CALLS_MAX - 1)]
+
+    def _waiting(self, limit: int = QUEUE_CALLS_MAX) -> list[_Call]:
+        calls: list[_Call] = []
+        try:
+            while len(calls) < limit:
+                calls.append(self._receive.receive_nowait())
+        except (trio.WouldBlock, trio.EndOfChannel):
+            pass
+        return calls
 
     async def _do(self, work: Callable[[LmdbTree], T], *, writes: bool) -> T:
         call = _Call(work, writes=writes)
         try:
             await self._send.send(call)
-        except trio.ClosedResourceError:
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
             raise StoreFailed("the coordination store is closed") from None
         await call.done.wait()
         if call.error is not None:

@@ -10,6 +10,9 @@ are durable and only then become visible. A topic's id is never used again; a to
 deleted and created anew is another topic. Settings are opaque here: whoever takes them from a
 client checks them against `streamlog.broker.log.config` first. Names are checked here, on the way
 in and when they are read from the store, because a name becomes a directory.
+
+Changes go one at a time and are not interrupted by cancellation: what was checked must still hold
+when it is written, and what is in memory must be what is on disk.
 """
 
 from __future__ import annotations
@@ -21,13 +24,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+import trio
 
-from streamlog.broker.coordination.errors import NodeExists, StoreDamaged, TopicError
+from streamlog.broker.coordination.errors import StoreDamaged, TopicError
 from streamlog.broker.coordination.store import (
     Check,
     Create,
     DeleteTree,
     MetadataStore,
+    Operation,
     Put,
     Set,
 )
@@ -82,6 +87,7 @@ class TopicRegistry:
         self._new_id = new_id
         self._topics: dict[str, Topic] = {}
         self._by_id: dict[uuid.UUID, Topic] = {}
+        self._turn = trio.Lock()
 
     @classmethod
     async def load(
@@ -160,22 +166,17 @@ class TopicRegistry:
 
         Raises:
             TopicError: INVALID_TOPIC_EXCEPTION, TOPIC_ALREADY_EXISTS or INVALID_PARTITIONS.
+            VersionConflict: Another broker created the topic meanwhile.
         """
-        self.check_new(name, partition_count)
-        stored = _StoredTopic(topic_id=self._new_id(), partition_count=partition_count)
-        settings = dict(configs or {})
-        try:
-            await self._store.transact(
-                [
-                    Create(f"{_TOPICS}/{name}", msgspec.json.encode(stored)),
-                    Put(f"{_CONFIGS}/{name}", msgspec.json.encode(settings)),
-                ]
+        async with self._turn:
+            self.check_new(name, partition_count)
+            stored = _StoredTopic(topic_id=self._new_id(), partition_count=partition_count)
+            settings = dict(configs or {})
+            await self._write(
+                Create(f"{_TOPICS}/{name}", msgspec.json.encode(stored)),
+                Put(f"{_CONFIGS}/{name}", msgspec.json.encode(settings)),
             )
-        except NodeExists:
-            raise TopicError(
-                ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists."
-            ) from None
-        return self._keep(_topic(name, stored, settings, 0))
+            return self._keep(_topic(name, stored, settings, 0))
 
     async def delete(self, name: str) -> Topic:
         """Removes a topic and returns what it was.
@@ -183,29 +184,27 @@ class TopicRegistry:
         Raises:
             TopicError: UNKNOWN_TOPIC_OR_PARTITION.
         """
-        topic = self._known(name)
-        await self._store.transact(
-            [DeleteTree(f"{_TOPICS}/{name}"), DeleteTree(f"{_CONFIGS}/{name}")]
-        )
-        current = self._topics.get(name)
-        if current is not None and current.topic_id == topic.topic_id:
+        async with self._turn:
+            topic = self._known(name)
+            await self._write(DeleteTree(f"{_TOPICS}/{name}"), DeleteTree(f"{_CONFIGS}/{name}"))
             del self._topics[name]
-        self._by_id.pop(topic.topic_id, None)
-        return topic
+            del self._by_id[topic.topic_id]
+            return topic
 
     async def add_partitions(self, name: str, partition_count: int) -> Topic:
         """Raises a topic's number of partitions to `partition_count`.
 
         Raises:
             TopicError: UNKNOWN_TOPIC_OR_PARTITION or INVALID_PARTITIONS.
-            VersionConflict: Another writer was quicker.
+            VersionConflict: Another broker changed the topic meanwhile.
         """
-        topic = self.check_growth(name, partition_count)
-        stored = _StoredTopic(topic_id=topic.topic_id, partition_count=partition_count)
-        path = f"{_TOPICS}/{name}"
-        await self._store.transact([Set(path, msgspec.json.encode(stored), topic.version)])
-        grown = replace(topic, partition_count=partition_count, version=topic.version + 1)
-        return self._keep(grown)
+        async with self._turn:
+            topic = self.check_growth(name, partition_count)
+            stored = _StoredTopic(topic_id=topic.topic_id, partition_count=partition_count)
+            value = msgspec.json.encode(stored)
+            await self._write(Set(f"{_TOPICS}/{name}", value, topic.version))
+            grown = replace(topic, partition_count=partition_count, version=topic.version + 1)
+            return self._keep(grown)
 
     def check_growth(self, name: str, partition_count: int) -> Topic:
         """Raises what `add_partitions` would raise; returns the topic as it is."""
@@ -224,17 +223,21 @@ class TopicRegistry:
 
         Raises:
             TopicError: UNKNOWN_TOPIC_OR_PARTITION.
-            VersionConflict: The topic was changed or deleted meanwhile.
+            VersionConflict: Another broker changed the topic meanwhile.
         """
-        topic = self._known(name)
-        settings = dict(configs)
-        await self._store.transact(
-            [
+        async with self._turn:
+            topic = self._known(name)
+            settings = dict(configs)
+            await self._write(
                 Check(f"{_TOPICS}/{name}", topic.version),
                 Put(f"{_CONFIGS}/{name}", msgspec.json.encode(settings)),
-            ]
-        )
-        return self._keep(replace(topic, configs=MappingProxyType(settings)))
+            )
+            return self._keep(replace(topic, configs=MappingProxyType(settings)))
+
+    async def _write(self, *operations: Operation) -> None:
+        # Shielded, because memory has to follow what was written; the disk is what bounds it.
+        with trio.CancelScope(shield=True):
+            await self._store.transact(operations)
 
     def _known(self, name: str) -> Topic:
         topic = self._topics.get(name)
