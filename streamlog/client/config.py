@@ -107,6 +107,8 @@ class ProducerConfig:
     """A record that is not acknowledged by then has failed."""
     request_timeout_ms: int = 30_000
     """How long the broker may wait for its replicas."""
+    allow_auto_create: bool = True
+    """Lets a broker that creates topics on demand do so."""
 
     def __post_init__(self) -> None:
         if self.acks not in (-1, 0, 1):

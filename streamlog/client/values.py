@@ -1,4 +1,4 @@
-"""The client's vocabulary: partitions, offsets, and what is known of a delivered or fetched record."""
+"""The client's vocabulary: partitions, offsets, and what is known of sent or fetched records."""
 
 from __future__ import annotations
 

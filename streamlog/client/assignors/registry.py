@@ -26,24 +26,24 @@ ASSIGNORS: dict[str, Assignor] = {
 }
 
 
-def assignors_named(wanted: Sequence[str | Assignor]) -> tuple[Assignor, ...]:
-    """Returns the assignors of these names, in this order; one's own are taken as they are.
+def assignors_named(choice: Sequence[str | Assignor]) -> tuple[Assignor, ...]:
+    """Returns the assignors of these names, or those given as they are, in this order.
 
     Raises:
         UsageError: if one is unknown, or they mix eager and cooperative ones: members of such a
             group could not agree whether partitions are kept while it rebalances.
     """
-    names = [each if isinstance(each, str) else each.name for each in wanted]
-    unknown = [each for each in wanted if isinstance(each, str) and each not in ASSIGNORS]
-    if unknown or not wanted:
+    unknown = [each for each in choice if isinstance(each, str) and each not in ASSIGNORS]
+    if unknown or not choice:
         raise UsageError(
             f"there is no assignor {unknown[0]!r}" if unknown else "no assignor is named",
             hint=f"Choose among {', '.join(ASSIGNORS)}",
         )
-    chosen = tuple(ASSIGNORS[each] if isinstance(each, str) else each for each in wanted)
+    chosen = tuple(ASSIGNORS[each] if isinstance(each, str) else each for each in choice)
     if len({assignor.cooperative for assignor in chosen}) > 1:
+        names = ", ".join(assignor.name for assignor in chosen)
         raise UsageError(
-            f"the assignors {', '.join(names)} are partly eager, partly cooperative",
+            f"the assignors {names} are partly eager, partly cooperative",
             hint="Name only cooperative ones, or only eager ones",
         )
     return chosen
