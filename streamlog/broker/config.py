@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from streamlog.broker.groups.config import GroupConfig
 from streamlog.broker.server.limits import ServerLimits
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class BrokerConfig:
     topic_defaults: Mapping[str, str] = field(default_factory=dict)
     """Topic settings that hold where a topic has none of its own, by Kafka's names."""
     limits: ServerLimits = field(default_factory=ServerLimits)
+    groups: GroupConfig = field(default_factory=GroupConfig)
     fetch_bytes_max: int = 55 << 20
     """The largest fetch response, whatever the client allows (`fetch.max.bytes`)."""
     fetch_sessions_max: int = 1000
