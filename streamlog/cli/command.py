@@ -1,8 +1,8 @@
 """Commands that load when they are needed, and options that stand anywhere on the line.
 
-`Root` shows the tree from a table, without importing any command. `Command` gives every command the
-global options, so that `streamlog topic list -b kafka:9092` and `streamlog -b kafka:9092 topic list`
-mean the same; both write into one `Invocation`, which click keeps for the whole line.
+`Root` shows the tree from a table, without importing any command. `Command` gives every command
+the global options, so that `streamlog topic list -b kafka:9092` and `streamlog -b kafka:9092 topic
+list` mean the same; both write into one `Invocation`, which click keeps for the whole line.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the command's own options and, apart from them, the global ones."""
         shared = {tuple(option.opts) for option in global_options()}
-        own, common = [], []
+        own: list[tuple[str, str]] = []
+        common: list[tuple[str, str]] = []
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
             if record is not None:

@@ -26,29 +26,40 @@ def run_async(call: Callable[[], Awaitable[T]], *, verbosity: int = 0) -> T:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         datefmt="%H:%M:%S",
     )
-    return trio.run(call)  # type: ignore[arg-type]  # trio wants a coroutine function
+    return trio.run(call)
 
 
 @asynccontextmanager
-async def stopped_by_signals() -> AsyncIterator[trio.CancelScope]:
-    """Runs the block until it ends or SIGINT or SIGTERM cancels it; the second SIGINT kills.
+async def stopped_by_signals() -> AsyncIterator[None]:
+    """Runs the block until it ends, or until SIGINT or SIGTERM cancels it."""
+    with trio.CancelScope() as scope:
+        async with _watched_signals(scope.cancel):
+            yield
 
-    What the block has opened is closed in order, so a worker writes its last checkpoint.
-    """
+
+@asynccontextmanager
+async def stop_asked_by_signals() -> AsyncIterator[trio.Event]:
+    """Yields an event that SIGINT or SIGTERM sets, for work that ends in good order by itself."""
+    stop = trio.Event()
+    async with _watched_signals(stop.set):
+        yield stop
+
+
+@asynccontextmanager
+async def _watched_signals(act: Callable[[], None]) -> AsyncIterator[None]:
+    """Calls `act` at each signal; the second SIGINT ends the process at once."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            scope = trio.CancelScope()
 
             async def watch() -> None:
                 interrupts = 0
                 async for received in signals:
-                    scope.cancel()
+                    act()
                     interrupts += received == signal.SIGINT
                     if interrupts > 1:
                         signal.signal(signal.SIGINT, signal.SIG_DFL)
                         signal.raise_signal(signal.SIGINT)
 
             nursery.start_soon(watch)
-            with scope:
-                yield scope
+            yield
             nursery.cancel_scope.cancel()

@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  every failure becomes words here
         from streamlog.cli.failure import report
 
         return report(error)

@@ -11,8 +11,8 @@ A time is 13 digits (milliseconds since 1970), 10 digits (seconds), a day `2022-
 RFC 3339 instant that ends in Z, `end` (as T2), or a duration (`1h`, `-48h`, `1m30s`). A duration is
 counted from now; as T2 behind a T1 that is no duration, it is counted from T1.
 
-Parsing is apart from looking up: `parse_offsets` yields a `Range` of two `Bound`s, each of which the
-caller turns into an offset of every partition.
+Parsing is apart from looking up: `parse_offsets` yields a `Range` of two `Bound`s, each of
+which the caller turns into an offset of every partition.
 """
 
 from __future__ import annotations

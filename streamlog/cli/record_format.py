@@ -1,9 +1,9 @@
-"""How `consume` writes a record: kcat's `%` letters, or kcat's JSON envelope.
+r"""How `consume` writes a record: kcat's `%` letters, or kcat's JSON envelope.
 
     %t topic          %s value               %k key                %h headers, n=v,n=v
     %p partition      %S value's length      %K key's length       %T timestamp in ms
     %o offset         %R value's length as 4 bytes, big-endian     %% a percent sign
-    \\n \\r \\t \\\\       \\xNN any byte
+    \n \r \t \\       \xNN any byte
 
 Lengths of what is null are -1, as in kcat; a null itself is written as nothing (%k, %s). `compile`
 turns the text into a function once; records then go through it a chunk at a time.

@@ -1,0 +1,92 @@
+"""`streamlog run`: runs the pipelines of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streamlog.cli.command import Command, invocation
+
+if TYPE_CHECKING:
+    from streamlog.cli.running import RunRequest
+
+WORKERS_MAX = 256
+
+
+@click.command(
+    "run",
+    cls=Command,
+    examples="""
+    streamlog run wordcount.py
+    streamlog run app.py:totals -X brokers=kafka:9092 --workers 4
+    streamlog run app.py --until end --drain
+    """,
+)
+@click.argument("target", metavar="FILE[:NAME...]")
+@click.option("--until", type=click.Choice(["end"]), help="Stop where the inputs end now")
+@click.option("--drain", is_flag=True, help="With --until end: no more will come, close windows")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, WORKERS_MAX),
+    default=1,
+    show_default=True,
+    help="Processes that share the work",
+)
+@click.option(
+    "--state", type=click.Path(path_type=Path, file_okay=False), help="Folder of local state"
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the embedded broker's log",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No live table")
+def command(
+    target: str,
+    until: str | None,
+    drain: bool,
+    workers: int,
+    state: Path | None,
+    data: Path | None,
+    quiet: bool,
+) -> None:
+    """Run pipelines, on an embedded broker if none is named, until Ctrl-C."""
+    from streamlog.cli.running import RunRequest
+    from streamlog.errors import UsageError
+
+    if drain and until is None:
+        raise UsageError(
+            "--drain says that no more will come, so the run has to end",
+            hint="Add --until end",
+        )
+    request = RunRequest(
+        target=target,
+        until_end=until is not None,
+        drain=drain,
+        workers=workers,
+        state=state,
+        data=data,
+        quiet=quiet,
+    )
+    _run(request)
+
+
+def _run(request: RunRequest) -> None:
+    from streamlog.cli.loop import run_async
+    from streamlog.cli.pipeline_file import load_pipelines
+    from streamlog.cli.running import run_request
+
+    given = invocation()
+    # What is wrong with the file is said before anything is started.
+    pipelines = load_pipelines(request.target)
+    for pipeline in pipelines:
+        pipeline.plan()
+
+    async def main() -> int:
+        return await run_request(request, pipelines, given.settings)
+
+    code = run_async(main, verbosity=given.verbosity)
+    if code:
+        raise click.exceptions.Exit(code)

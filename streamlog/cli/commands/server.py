@@ -1,0 +1,68 @@
+"""`streamlog server`: a broker in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from streamlog.cli.command import Command, invocation
+
+
+@click.command(
+    "server",
+    cls=Command,
+    examples="""
+    streamlog server
+    streamlog server --data /var/lib/streamlog --listen 0.0.0.0:9092 --advertise kafka:9092
+    """,
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the log (default: streamlog/data in the user's state folder)",
+)
+@click.option(
+    "--listen",
+    multiple=True,
+    metavar="HOST:PORT",
+    default=["127.0.0.1:9092"],
+    show_default=True,
+    help="Address to listen on; may be given several times; port 0 takes a free one",
+)
+@click.option("--advertise", metavar="HOST:PORT", help="Address that clients are told")
+@click.option(
+    "--partitions",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Partitions of topics that are created without a number",
+)
+def command(
+    data: Path | None, listen: tuple[str, ...], advertise: str | None, partitions: int
+) -> None:
+    """Run a broker that speaks Kafka's protocol, until SIGINT or SIGTERM."""
+    from streamlog.cli.loop import run_async, stopped_by_signals
+
+    given = invocation()
+
+    async def main() -> None:
+        import trio
+
+        from streamlog.broker.config import BrokerConfig
+        from streamlog.cli.embedded import data_folder, listen_address, open_server
+        from streamlog.cli.output import note
+        from streamlog.client.config import parse_address
+
+        folder = data_folder(data, given.settings)
+        config = BrokerConfig(
+            data=folder,
+            listen=tuple(listen_address(text) for text in listen),
+            advertise=parse_address(advertise) if advertise else None,
+            partitions_default=partitions,
+        )
+        async with stopped_by_signals(), open_server(config) as broker:
+            note(f"broker ready on {broker.host}:{broker.port}, data in {folder}")
+            await trio.sleep_forever()
+
+    run_async(main, verbosity=given.verbosity)

@@ -1,0 +1,74 @@
+"""A broker inside the command, for who has named none: `run`, `demo` and `server` open it here."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from streamlog.broker.broker import open_broker
+from streamlog.broker.config import DEFAULT_HOST, DEFAULT_PORT, BrokerConfig
+from streamlog.client.config import parse_address
+from streamlog.config import state_folder
+from streamlog.errors import RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from streamlog.broker.broker import Broker
+    from streamlog.config import Settings
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """Splits `HOST:PORT` or `:PORT`; port 0 takes a free one.
+
+    >>> listen_address(":9092")
+    ('0.0.0.0', 9092)
+    """
+    host, colon, port = text.rpartition(":")
+    if colon and port == "0":
+        return host.removeprefix("[").removesuffix("]") or "0.0.0.0", 0
+    if colon and not host:
+        text = f"0.0.0.0:{port}"
+    try:
+        return parse_address(text)
+    except UsageError as error:
+        raise UsageError(
+            f"{text!r} is no address to listen on",
+            hint="Write it as HOST:PORT, e.g. 127.0.0.1:9092, or with port 0 for a free one",
+        ) from error
+
+
+def data_folder(data: Path | None, settings: Settings) -> Path:
+    """Returns where an embedded or started broker keeps its log."""
+    return data or settings.path("data.dir") or state_folder() / "data"
+
+
+def free_address() -> tuple[str, int]:
+    """Returns the usual address, or one with a free port if somebody has that."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the broker's listener does: a port in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((DEFAULT_HOST, DEFAULT_PORT))
+        except OSError:
+            return DEFAULT_HOST, 0
+    return DEFAULT_HOST, DEFAULT_PORT
+
+
+@asynccontextmanager
+async def open_server(config: BrokerConfig) -> AsyncIterator[Broker]:
+    """Opens a broker; a port that is taken is said with what to do."""
+    try:
+        async with open_broker(config) as broker:
+            yield broker
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        host, port = config.listen[0]
+        raise RefusedError(
+            f"cannot listen on {host}:{port}: {(error.strerror or 'refused').lower()}",
+            hint=f"Choose another: --listen {host}:0 takes a free port",
+        ) from error

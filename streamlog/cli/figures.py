@@ -1,0 +1,88 @@
+"""A worker's live figures as a table: what `run` and `demo` show while they work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from streamlog.cli.output import Table
+
+if TYPE_CHECKING:
+    from streamlog.processing.worker.config import PipelineStatus, RunStatus
+
+RATE_WINDOW_S = 2.0
+"""Over how long a rate is taken: long enough to be steady, short enough to be live."""
+
+
+@dataclass(slots=True)
+class _Rate:
+    """Records per second, from the counts of the last moments."""
+
+    samples: list[tuple[float, int]] = field(default_factory=list)
+
+    def update(self, now: float, count: int) -> float:
+        self.samples.append((now, count))
+        while len(self.samples) > 2 and self.samples[1][0] < now - RATE_WINDOW_S:
+            self.samples.pop(0)
+        then, before = self.samples[0]
+        span = now - then
+        return (count - before) / span if span > 0 else 0.0
+
+
+@dataclass(slots=True)
+class Figures:
+    """Turns the worker's counters into rows; keeps what rates need."""
+
+    status: RunStatus
+    _rates: dict[str, _Rate] = field(default_factory=dict)
+
+    def table(self, now: float, wall_ms: int) -> Table:
+        """Returns one row for each pipeline; `now` is monotonic, in seconds."""
+        table = Table(
+            [
+                *("PIPELINE", "STATE", "RECORDS IN", "RECORDS/S", "LAG", "LATE"),
+                *("STREAM TIME", "OPEN WINDOWS", "LAST CHECKPOINT"),
+            ]
+        )
+        for name, figures in sorted(self.status.pipelines.items()):
+            rate = self._rates.setdefault(name, _Rate()).update(now, figures.records_in)
+            table.rows.append(
+                [
+                    name,
+                    figures.phase,
+                    f"{figures.records_in:,}",
+                    f"{rate:,.0f}",
+                    f"{figures.lag:,}",
+                    f"{figures.late_records:,}",
+                    instant(figures.stream_time_ms),
+                    f"{figures.open_windows:,}",
+                    _age(figures, wall_ms),
+                ]
+            )
+        return table
+
+
+def summary_line(figures: PipelineStatus) -> str:
+    """Says in one line what a pipeline has done."""
+    return (
+        f"{figures.name}: {figures.phase}, {figures.records_in:,} records in, "
+        f"{figures.late_records:,} late, {figures.checkpoints:,} checkpoints"
+    )
+
+
+def instant(timestamp_ms: int | None) -> str | None:
+    """Writes a moment in UTC, without what is zero anyway.
+
+    >>> instant(1_357_035_420_000)
+    '2013-01-01 10:17'
+    """
+    if timestamp_ms is None:
+        return None
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _age(figures: PipelineStatus, wall_ms: int) -> str | None:
+    if figures.last_checkpoint_ms is None:
+        return None
+    return f"{max(wall_ms - figures.last_checkpoint_ms, 0) / 1000:.1f} s ago"

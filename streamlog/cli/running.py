@@ -1,0 +1,122 @@
+"""What `run` does: opens a broker if none is named, and runs one worker here or several beside."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from streamlog.cli.connection import client_config
+from streamlog.cli.figures import Figures, summary_line
+from streamlog.cli.loop import stop_asked_by_signals
+from streamlog.cli.output import note
+from streamlog.config import state_folder
+from streamlog.processing.worker.config import RunConfig, RunStatus
+from streamlog.processing.worker.run import run_worker
+from streamlog.processing.worker.supervisor import supervise
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from streamlog.cli.pipeline_file import AnyPipeline
+    from streamlog.config import Settings
+
+REFRESH_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What the command line asked for."""
+
+    target: str
+    until_end: bool
+    drain: bool
+    workers: int
+    state: Path | None
+    data: Path | None
+    quiet: bool
+
+
+async def run_request(
+    request: RunRequest, pipelines: Sequence[AnyPipeline], settings: Settings
+) -> int:
+    """Runs pipelines to the end of the request, or until a signal; returns the exit code."""
+    state = request.state or settings.path("state.dir") or state_folder() / "state"
+    async with stop_asked_by_signals() as stop, _brokers(request, settings) as brokers:
+        if request.workers > 1:
+            command = worker_command(request, settings, brokers, state)
+            return await supervise(command, request.workers, stop)
+        config = RunConfig(
+            brokers=brokers,
+            state_dir=state,
+            until_end=request.until_end,
+            drain=request.drain,
+        )
+        status = RunStatus()
+        async with _shown(status, quiet=request.quiet):
+            await run_worker(pipelines, config, status, stop)
+        if not request.quiet:
+            for figures in status.pipelines.values():
+                note(summary_line(figures))
+    return 0
+
+
+def worker_command(
+    request: RunRequest, settings: Settings, brokers: Sequence[str], state: Path
+) -> list[str]:
+    """Returns the command of one of several workers, which gets everything from its flags."""
+    command = [sys.executable, "-m", "streamlog", "run", request.target, "--quiet"]
+    command += [*settings.as_flags(), "-X", f"brokers={','.join(brokers)}"]
+    command += ["--state", str(state)]
+    if request.until_end:
+        command += ["--until", "end"]
+    if request.drain:
+        command += ["--drain"]
+    return command
+
+
+@asynccontextmanager
+async def _brokers(request: RunRequest, settings: Settings) -> AsyncIterator[tuple[str, ...]]:
+    """Yields the brokers that were named, or an embedded one."""
+    if settings.brokers is not None:
+        yield client_config(settings).brokers
+        return
+    from streamlog.broker.config import BrokerConfig
+    from streamlog.cli.embedded import data_folder, free_address, open_server
+
+    folder = data_folder(request.data, settings)
+    async with open_server(BrokerConfig(data=folder, listen=(free_address(),))) as broker:
+        if not request.quiet:
+            note(f"embedded broker on {broker.host}:{broker.port}, data in {folder}")
+        yield (f"{broker.host}:{broker.port}",)
+
+
+@asynccontextmanager
+async def _shown(status: RunStatus, *, quiet: bool) -> AsyncIterator[None]:
+    """Shows the figures on stderr while the block runs, if that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    from streamlog.cli.output import rich_table
+
+    figures = Figures(status)
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+
+        async def refresh() -> None:
+            while True:
+                table = figures.table(trio.current_time(), time.time_ns() // 1_000_000)
+                live.update(rich_table(table), refresh=True)
+                await trio.sleep(REFRESH_S)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(refresh)
+            yield
+            nursery.cancel_scope.cancel()
