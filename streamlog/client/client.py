@@ -1,8 +1,8 @@
 """The client: connections to the brokers of one cluster, and what is known of it.
 
 Producers, consumers, members and the administration share one client and its metadata. They do not
-all share connections: brokers answer the requests of a connection in order, so whatever waits at the
-broker (a fetch, a join) has a *purpose* of its own, and a link for it.
+all share connections: brokers answer the requests of a connection in order, so whatever waits at
+the broker (a fetch, a join) has a *purpose* of its own, and a link for it.
 """
 
 from __future__ import annotations

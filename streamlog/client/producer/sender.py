@@ -7,6 +7,7 @@ many tasks.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -194,17 +195,18 @@ class Sender:
         self._wake.set()
 
     async def _ask_identity(self) -> ProducerIdentity:
-        response = await self._client.call_any(InitProducerIdRequest(transaction_timeout_ms=60_000))
+        response = await self._client.call_any(
+            InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
+        )
         if response.error_code:
             raise KafkaError(response.error_code, "no producer id")
         return ProducerIdentity(response.producer_id, response.producer_epoch)
 
     async def _look_for_leaders(self) -> None:
         """Asks for metadata, at most every so often, while something has nowhere to go."""
-        try:
+        # The keeper asks again after a while, and what waits has a time limit of its own.
+        with suppress(ConnectionLostError):
             await self._client.keeper.refresh()
-        except ConnectionLostError:
-            pass  # The keeper asks again after a while, and what waits has its own time limit.
         await trio.sleep(self._client.config.retry_backoff_ms / 1000)
         self._is_looking = False
         self._wake.set()
