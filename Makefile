@@ -46,7 +46,7 @@ imports: setup
 check: lint types imports test
 
 bench: setup
-	$(BIN)/python -m tests.benchmarks $(ARGS)
+	$(BIN)/python tests/benchmarks $(ARGS)
 
 docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'

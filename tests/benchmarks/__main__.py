@@ -1,4 +1,4 @@
-"""The benchmarks: `make bench`, or `python -m tests.benchmarks [NAME…] [--messages N] [--json FILE]`.
+"""The benchmarks: `make bench`, or `python tests/benchmarks [NAME…] [--messages N] [--json FILE]`.
 
 Every figure is a ratio against a stated peer that is measured in the same run, in turn with us
 (ours, theirs, ours, theirs …), because machines differ and drift. Nothing here is a test.
@@ -14,8 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "interop"))
 
-from tests.benchmarks import idle, pipeline, throughput
-from tests.benchmarks.report import Row, table
+import idle
+import pipeline
+import throughput
+from report import Row, table
 
 BENCHMARKS = {
     "throughput": throughput.run,
@@ -26,7 +28,7 @@ BENCHMARKS = {
 
 def main() -> None:
     """Runs the named benchmarks, or all, and prints one table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)

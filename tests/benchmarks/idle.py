@@ -9,9 +9,8 @@ from statistics import median
 
 import apache_kafka
 from confluent_kafka.admin import AdminClient
-
-from tests.benchmarks.report import Row
-from tests.benchmarks.servers import streamlog_server
+from report import Row
+from servers import streamlog_server
 
 
 def resident_mb(pid: int) -> float:

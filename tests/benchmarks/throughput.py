@@ -15,9 +15,8 @@ from pathlib import Path
 import apache_kafka
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
-
-from tests.benchmarks.report import Row, compare
-from tests.benchmarks.servers import streamlog_server
+from report import Row, compare
+from servers import streamlog_server
 
 MESSAGE_BYTES = 200
 PARTITIONS = 4
