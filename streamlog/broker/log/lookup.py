@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from streamlog.broker.log.errors import CorruptSegmentError
 from streamlog.broker.log.index import NO_TIMESTAMP
 from streamlog.broker.log.log_slice import LogSlice
-from streamlog.broker.log.names import LOG
 from streamlog.broker.log.scan import scan_headers
 from streamlog.broker.log.validation import DECODED_BYTES_MAX
 from streamlog.records.batch import verify_crc
@@ -23,7 +22,7 @@ from streamlog.records.errors import BatchTooLargeError, CorruptRecordError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streamlog.broker.log.log import PartitionLog
+    from streamlog.broker.log.partition_log import PartitionLog
     from streamlog.broker.log.scan import ScannedBatch
     from streamlog.broker.log.segment import Segment
 
@@ -72,7 +71,7 @@ def _first_batch(log: PartitionLog, slot: int, offset: int) -> tuple[Segment, Sc
         following = segments[slot + 1].base_offset
         if segment.contiguous and offset < following:
             raise CorruptSegmentError(
-                segment.path(LOG), segment.size, f"offsets {offset} to {following - 1} are missing"
+                segment.log_path, segment.size, f"offsets {offset} to {following - 1} are missing"
             )
         slot += 1
 
@@ -167,6 +166,6 @@ def _records(
             return [(first, header.max_timestamp)] if first < bound else []
         columns = decode_batch(data, 0, header, bytes_max=DECODED_BYTES_MAX)
     except (CorruptRecordError, BatchTooLargeError) as error:
-        raise CorruptSegmentError(segment.path(LOG), batch.position, error.message) from None
+        raise CorruptSegmentError(segment.log_path, batch.position, error.message) from None
     pairs = zip(columns.offsets, columns.timestamps, strict=True)
     return [(offset, time) for offset, time in pairs if start <= offset < bound]

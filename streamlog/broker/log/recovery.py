@@ -24,19 +24,21 @@ from streamlog.broker.log.checkpoints import read_partition_metadata, write_part
 from streamlog.broker.log.disk import join, read_file, write_file_atomically
 from streamlog.broker.log.epochs import LeaderEpochs
 from streamlog.broker.log.errors import CorruptSegmentError
-from streamlog.broker.log.log import PartitionLog
 from streamlog.broker.log.log_parts import LogParts
 from streamlog.broker.log.names import (
     CLEANED,
     DELETED,
+    INDEX,
     LEADER_EPOCHS,
     LOG,
     SNAPSHOT,
     SWAP,
     TEMPORARY,
+    TIME_INDEX,
     offset_name,
     parse_offset_name,
 )
+from streamlog.broker.log.partition_log import PartitionLog
 from streamlog.broker.log.producers import ProducerStates
 from streamlog.broker.log.scan import (
     DamagedBatchError,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     import uuid
 
     from streamlog.broker.log.config import LogConfig
+    from streamlog.broker.log.disk import Disk
     from streamlog.broker.log.pool import FilePool
 
 REFILL_BYTES = 4 << 20
@@ -86,28 +89,36 @@ class Recovered:
     """Why something was cut, with the file and position."""
 
 
-def create_partition(pool: FilePool, opening: Opening, topic_id: uuid.UUID) -> PartitionLog:
+def write_new_partition(disk: Disk, directory: str, topic_id: uuid.UUID) -> None:
     """Makes a partition's directory with an empty log; blocks until all of it is on disk.
 
     The topic id is written last: a directory without one was not finished.
     """
-    disk, directory, config = pool.disk, opening.directory, opening.config
     disk.make_dir(directory)
-    segment = _create_segment(pool, opening, 0)
-    epochs = LeaderEpochs()
-    epochs.assign(0, 0)
-    write_file_atomically(disk, directory, LEADER_EPOCHS, epochs.encode())
+    for suffix in (LOG, INDEX, TIME_INDEX):
+        disk.open(join(directory, offset_name(0, suffix)), create=True).close()
+    write_file_atomically(disk, directory, LEADER_EPOCHS, _first_epoch().encode())
     write_partition_metadata(disk, directory, topic_id)
+
+
+def new_partition(pool: FilePool, opening: Opening, topic_id: uuid.UUID) -> PartitionLog:
+    """Returns the log of a partition that `write_new_partition` made; does not block."""
     parts = LogParts(
-        directory=directory,
+        directory=opening.directory,
         topic_id=topic_id,
-        segments=[segment],
+        segments=[_segment(pool, opening, 0)],
         log_start_offset=0,
         log_end_offset=0,
         producers=ProducerStates(),
-        epochs=epochs,
+        epochs=_first_epoch(),
     )
-    return PartitionLog(opening.topic, opening.partition, config, pool, parts)
+    return PartitionLog(opening.topic, opening.partition, opening.config, pool, parts)
+
+
+def _first_epoch() -> LeaderEpochs:
+    epochs = LeaderEpochs()
+    epochs.assign(0, 0)
+    return epochs
 
 
 def open_partition(pool: FilePool, opening: Opening) -> tuple[PartitionLog, Recovered]:
@@ -119,9 +130,9 @@ def open_partition(pool: FilePool, opening: Opening) -> tuple[PartitionLog, Reco
     return _Opener(pool, opening).open()
 
 
-def _create_segment(pool: FilePool, opening: Opening, base_offset: int) -> Segment:
+def _segment(pool: FilePool, opening: Opening, base_offset: int) -> Segment:
     config = opening.config
-    return Segment.create(
+    return Segment(
         pool,
         opening.directory,
         base_offset,
@@ -200,17 +211,7 @@ class _Opener:
         for found in parsed:
             if found is not None and found[1] not in (LOG, SNAPSHOT) and found[0] not in bases:
                 self.disk.unlink(join(self.directory, offset_name(*found)))
-        config = self.opening.config
-        return [
-            Segment(
-                self.pool,
-                self.directory,
-                base,
-                config.index_interval_bytes,
-                contiguous=not config.is_compacted,
-            )
-            for base in bases
-        ]
+        return [_segment(self.pool, self.opening, base) for base in bases]
 
     def _load_epochs(self) -> None:
         path = join(self.directory, LEADER_EPOCHS)
@@ -221,7 +222,9 @@ class _Opener:
             self.epochs_stale = True
 
     def _begin_at(self, offset: int) -> None:
-        self.segments = [_create_segment(self.pool, self.opening, offset)]
+        segment = _segment(self.pool, self.opening, offset)
+        segment.create()
+        self.segments = [segment]
         self.log_end_offset = offset
         self.producers = ProducerStates()
         self.epochs.truncate_from_end(offset)
@@ -262,11 +265,13 @@ class _Opener:
             replay_from = 0
         self._replay_headers(self.segments[replay_from:first], snapshot)
         self.log_end_offset = self.segments[first].base_offset
-        for slot in range(first, len(self.segments)):
-            segment = self.segments[slot]
+        for slot, segment in list(enumerate(self.segments))[first:]:
+            if segment.base_offset < self.log_end_offset and segment.size == 0:
+                self._drop([segment])  # begun when the disk ran full, and never used
+                continue
             if segment.base_offset < self.log_end_offset:
                 raise CorruptSegmentError(
-                    segment.path(LOG), 0, f"it begins before {self.log_end_offset}, where it should"
+                    segment.log_path, 0, f"it begins before {self.log_end_offset}, where it should"
                 )
             damage = self._recover_segment(segment, snapshot)
             if damage is not None:
@@ -303,14 +308,14 @@ class _Opener:
             self._sync(segment)
             return None
         if self.log_end_offset < self.opening.recovery_point:
-            raise CorruptSegmentError(segment.path(LOG), damage.position, damage.reason)
+            raise CorruptSegmentError(segment.log_path, damage.position, damage.reason)
         segment.verified.add(0, end)
         return damage
 
     def _cut(self, slot: int, damage: DamagedBatchError) -> None:
         segment, later = self.segments[slot], self.segments[slot + 1 :]
         self.bytes_cut = segment.size - damage.position + sum(other.size for other in later)
-        self.reason = f"{segment.path(LOG)} at byte {damage.position}: {damage.reason}"
+        self.reason = f"{segment.log_path} at byte {damage.position}: {damage.reason}"
         self._drop(later)
         segment.cut(damage.position)
         segment.rebuild_indexes()
@@ -372,7 +377,7 @@ class _Opener:
         if self.log_end_offset < point and self.opening.log_start_offset < point:
             segment = self.segments[-1]
             raise CorruptSegmentError(
-                segment.path(LOG),
+                segment.log_path,
                 segment.size,
                 f"it ends at offset {self.log_end_offset}, and {point} had been flushed",
             )

@@ -12,11 +12,10 @@ import zlib
 from typing import TYPE_CHECKING
 
 from streamlog.broker.log.index import NO_TIMESTAMP
-from streamlog.broker.log.names import LOG
 
 if TYPE_CHECKING:
     from streamlog.broker.log.config import LogConfig
-    from streamlog.broker.log.log import PartitionLog
+    from streamlog.broker.log.partition_log import PartitionLog
     from streamlog.broker.log.pool import FilePool
     from streamlog.broker.log.segment import Segment
 
@@ -46,7 +45,7 @@ def count_expired(log: PartitionLog, now_ms: int) -> int:
 def age_reference_ms(segment: Segment, pool: FilePool) -> int:
     """Returns the time that a segment's age counts from: its newest record's, else its file's."""
     newest_ms = segment.largest_timestamp[0]
-    return newest_ms if newest_ms != NO_TIMESTAMP else pool.disk.modified_ms(segment.path(LOG))
+    return newest_ms if newest_ms != NO_TIMESTAMP else pool.disk.modified_ms(segment.log_path)
 
 
 def jitter_ms(config: LogConfig, log: PartitionLog) -> int:

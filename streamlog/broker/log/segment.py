@@ -86,6 +86,7 @@ class Segment:
         """The largest timestamp of the first batch; what the age of the segment counts from."""
         self._pool = pool
         self._directory = directory
+        self.log_path = self.path(LOG)
         self._file: DiskFile | None = None
         self._size: int | None = None
         self._index: OffsetIndex | None = None
@@ -96,32 +97,22 @@ class Segment:
         self._largest: tuple[int, int] | None = None
         self._damage: CorruptSegmentError | None = None
 
-    @classmethod
-    def create(
-        cls,
-        pool: FilePool,
-        directory: str,
-        base_offset: int,
-        index_interval_bytes: int,
-        *,
-        contiguous: bool = False,
-    ) -> Segment:
-        """Makes an empty segment; whatever stands under its names is overwritten."""
-        segment = cls(pool, directory, base_offset, index_interval_bytes, contiguous=contiguous)
-        for suffix in (INDEX, TIME_INDEX):
-            file = pool.disk.open(segment.path(suffix), create=True)
-            file.truncate(0)
-            file.close()
-        segment._file = pool.open(segment, segment.path(LOG), create=True)
-        segment._file.truncate(0)
-        segment._size = 0
-        segment._index = OffsetIndex(base_offset)
-        segment._time_index = TimeIndex(base_offset)
-        segment._largest = (NO_TIMESTAMP, base_offset)
-        return segment
+    def create(self) -> None:
+        """Makes the files of an empty segment; whatever stands under its names is overwritten.
+
+        Raises:
+            OSError: The disk did not take them; nothing is left of them.
+        """
+        try:
+            for suffix in (LOG, INDEX, TIME_INDEX):
+                self._disk.open(self.path(suffix), create=True).truncate(0)
+        except OSError:
+            for suffix in (LOG, INDEX, TIME_INDEX):
+                self._disk.unlink(self.path(suffix))
+            raise
 
     def __repr__(self) -> str:
-        return f"<Segment {self.path(LOG)}>"
+        return f"<Segment {self.log_path}>"
 
     def path(self, suffix: str) -> str:
         """Returns the path of one of the segment's files."""
@@ -131,7 +122,7 @@ class Segment:
     def file(self) -> DiskFile:
         """The log file, opened."""
         if self._file is None:
-            self._file = self._pool.open(self, self.path(LOG))
+            self._file = self._pool.open(self, self.log_path)
         else:
             self._pool.touch(self)
         return self._file
@@ -140,7 +131,7 @@ class Segment:
     def size(self) -> int:
         """How many bytes of log there are."""
         if self._size is None:
-            self._size = self._pool.disk.size(self.path(LOG))
+            self._size = self._pool.disk.size(self.log_path)
         return self._size
 
     @property
@@ -234,7 +225,7 @@ class Segment:
         try:
             file.truncate(size)
         except OSError:
-            path = self.path(LOG)
+            path = self.log_path
             raise OSError(errno.EIO, "a failed write could not be cut off", path) from cause
 
     def _note(self, position: int, header: BatchHeader) -> None:
@@ -408,7 +399,7 @@ class Segment:
 
     def naming_damage(self) -> _NamedDamage:
         """Turns a damaged batch into an error that names this segment's file."""
-        return _NamedDamage(self.path(LOG))
+        return _NamedDamage(self.log_path)
 
     # Coming and going.
 

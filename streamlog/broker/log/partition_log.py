@@ -33,7 +33,7 @@ from streamlog.broker.log.flush import FlushTicket, LogPosition, Unsynced
 from streamlog.broker.log.index import NO_TIMESTAMP
 from streamlog.broker.log.log_parts import AppendInfo, LogParts
 from streamlog.broker.log.log_slice import LogSlice
-from streamlog.broker.log.names import INDEX, LEADER_EPOCHS, LOG, TIME_INDEX
+from streamlog.broker.log.names import INDEX, LEADER_EPOCHS, TIME_INDEX
 from streamlog.broker.log.segment import Segment
 from streamlog.broker.log.snapshots import remove_snapshots, write_snapshot
 from streamlog.broker.log.validation import prepare_batch, split_batches
@@ -76,8 +76,10 @@ class PartitionLog:
         self.producers = parts.producers
         self.epochs = parts.epochs
         self.offline: LogOfflineError | None = None
-        self.on_change: Callable[[PartitionLog], None] = _ignore
-        """Called after each append and whenever the high watermark moved."""
+        self.on_append: Callable[[PartitionLog], None] = _ignore
+        """Called after each append."""
+        self.on_high_watermark: Callable[[PartitionLog], None] = _ignore
+        """Called when the high watermark moved, the log start moved or the log went offline."""
         self._pool = pool
         self._segments = parts.segments
         self._bases = [segment.base_offset for segment in parts.segments]
@@ -155,7 +157,7 @@ class PartitionLog:
             AppendError: Nothing was appended; `code` says why.
         """
         if self.offline is not None:
-            raise AppendError(ErrorCode.KAFKA_STORAGE_ERROR, self.offline.message)
+            raise AppendError(self.offline.code, self.offline.message)
         found = split_batches(batch, max_batches)
         prepared = [
             prepare_batch(batch, position, header, self.config, now_ms)
@@ -232,16 +234,16 @@ class PartitionLog:
             active.append(data, headers)
         except OSError as error:
             self._refuse(error)
-        path = active.path(LOG)
+        path = active.log_path
         if path not in self._unsynced.files:
             self._unsynced.files[path] = active.file
         last = headers[-1][1]
         self.log_end_offset = last.next_offset
         if last.producer_id >= 0:
             self.producers.update(last, now_ms)
+        self.on_append(self)
         if self.config.write_caching:
-            self._high = self._end()
-        self.on_change(self)
+            self._advance_high_watermark(self._end())
 
     def _refuse(self, error: OSError) -> None:
         """Tells a full disk, which heals, from one that failed, which does not."""
@@ -250,13 +252,14 @@ class PartitionLog:
             self.fail(reason)
         raise AppendError(ErrorCode.KAFKA_STORAGE_ERROR, reason) from error
 
-    def fail(self, reason: str) -> None:
-        """Refuses all appends from now on."""
+    def fail(self, reason: str, code: ErrorCode = ErrorCode.KAFKA_STORAGE_ERROR) -> None:
+        """Refuses all appends from now on, with this code."""
         if self.offline is None:
             self.offline = LogOfflineError(
                 reason, hint="Check the disk, then start the server again: it recovers the log"
             )
-        self.on_change(self)
+            self.offline.code = code
+        self.on_high_watermark(self)
 
     def _must_roll(self, size: int, headers: list[tuple[int, BatchHeader]]) -> bool:
         active, config = self._segments[-1], self.config
@@ -280,13 +283,14 @@ class PartitionLog:
         acknowledged. If the disk is full, the active segment stays.
         """
         active, offset = self._segments[-1], self.log_end_offset
-        fresh = Segment.create(
+        fresh = Segment(
             self._pool,
             self.directory,
             offset,
             self.config.index_interval_bytes,
             contiguous=not self.config.is_compacted,
         )
+        fresh.create()
         try:
             for file, suffix in zip(active.seal(), (INDEX, TIME_INDEX), strict=False):
                 self._unsynced.files[active.path(suffix)] = file
@@ -297,7 +301,7 @@ class PartitionLog:
                 raise
         self._segments.append(fresh)
         self._bases.append(offset)
-        self._unsynced.files[fresh.path(LOG)] = fresh.file
+        self._unsynced.files[fresh.log_path] = fresh.file
         self._unsynced.directory = self._unsynced.sealed = True
 
     # Flushing.
@@ -325,7 +329,7 @@ class PartitionLog:
     def _advance_high_watermark(self, position: LogPosition) -> None:
         if position.offset > self._high.offset:
             self._high = position
-            self.on_change(self)
+            self.on_high_watermark(self)
 
     # Reading.
 
@@ -444,7 +448,7 @@ class PartitionLog:
         if start > self.log_start_offset:
             self.log_start_offset = start
             self.epochs.truncate_from_start(start)
-        self.on_change(self)
+        self.on_high_watermark(self)
         return expired
 
     def expire_producers(self, now_ms: int, expiration_ms: int) -> int:
@@ -470,6 +474,10 @@ class PartitionLog:
             self._write_epochs()
             write_snapshot(disk, self.directory, self.log_end_offset, self.producers)
             remove_snapshots(disk, self.directory, below=self._bases[0])
+        self.release()
+
+    def release(self) -> None:
+        """Closes the files that nobody else is using."""
         for segment in self._segments:
             self._pool.forget(segment)
             segment.release()
