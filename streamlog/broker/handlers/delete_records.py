@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from streamlog.broker.handlers.fetch_reads import code_of_missing
 from streamlog.broker.log.errors import LogError
 from streamlog.wire.error_codes import ErrorCode
 from streamlog.wire.messages.delete_records import (
@@ -46,14 +47,13 @@ async def _delete(
     index = wanted.partition_index
     log = context.broker.logs.get(topic, index)
     if log is None:
-        return _refusal(index, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        return _refusal(index, code_of_missing(context.broker.logs, topic, index))
     if log.config.is_compacted and not log.config.deletes:
         return _refusal(index, ErrorCode.POLICY_VIOLATION)
     if wanted.offset < HIGH_WATERMARK:
         return _refusal(index, ErrorCode.OFFSET_OUT_OF_RANGE)
-    offset = log.high_watermark if wanted.offset == HIGH_WATERMARK else wanted.offset
     try:
-        low_watermark = log.delete_records(offset)
+        low_watermark = await context.broker.logs.delete_records(log, wanted.offset)
     except LogError as error:
         if error.code is not ErrorCode.OFFSET_OUT_OF_RANGE:
             logger.error("cannot delete records of %s-%d: %s", topic, index, error)

@@ -47,6 +47,9 @@ class ParkedFetch:
     def note_progress(self, log: PartitionLog) -> None:
         """Looks at one partition again and wakes the request if there is enough now."""
         offset, bytes_max = self.watched[log]
+        if log.offline is not None or offset < log.log_start_offset:
+            self._ready.set()
+            return
         if log.high_watermark <= offset:
             return
         if self._bytes_min > 1:
@@ -108,16 +111,11 @@ class FetchPurgatory:
                     del self._by_log[log]
 
     def note_progress(self, log: PartitionLog) -> None:
-        """A partition's high watermark moved."""
+        """A partition's high watermark or start moved, or it is not served any more."""
         watchers = self._by_log.get(log)
         if watchers:
             for parked in watchers:
                 parked.note_progress(log)
-
-    def note_gone(self, log: PartitionLog) -> None:
-        """A partition was deleted, or cannot be served any more."""
-        for parked in self._by_log.get(log, ()):
-            parked.wake()
 
     def close(self) -> None:
         """Wakes everybody; later ones do not wait. So a stopping broker answers at once."""

@@ -75,12 +75,19 @@ def check_leader_epoch(requested: int, current: int) -> ErrorCode:
     return ErrorCode.UNKNOWN_LEADER_EPOCH
 
 
+def code_of_missing(logs: LogManager, topic: str, partition: int) -> ErrorCode:
+    """Tells a partition that does not exist from one whose files could not be opened."""
+    if (topic, partition) in logs.failures:
+        return ErrorCode.KAFKA_STORAGE_ERROR
+    return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
 def _read(
     logs: LogManager, wanted: WantedPartition, bytes_left: int, *, is_first: bool, version: int
 ) -> PartitionRead:
     log = logs.get(wanted.topic, wanted.partition)
     if log is None:
-        return PartitionRead(wanted, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        return PartitionRead(wanted, code_of_missing(logs, wanted.topic, wanted.partition))
     code = check_leader_epoch(wanted.leader_epoch, log.leader_epoch)
     if code is not ErrorCode.NONE:
         return PartitionRead(wanted, code)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from streamlog.broker.handlers.fetch_reads import check_leader_epoch
+from streamlog.broker.handlers.fetch_reads import check_leader_epoch, code_of_missing
 from streamlog.broker.log.errors import LogError
 from streamlog.wire.error_codes import ErrorCode
 from streamlog.wire.messages.list_offsets import (
@@ -62,7 +62,8 @@ def _answer(
 ) -> ListOffsetsPartitionResponse:
     log = context.broker.logs.get(topic, wanted.partition_index)
     if log is None:
-        return _refusal(wanted, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        code = code_of_missing(context.broker.logs, topic, wanted.partition_index)
+        return _refusal(wanted, code)
     code = check_leader_epoch(wanted.current_leader_epoch, log.leader_epoch)
     if code is not ErrorCode.NONE:
         return _refusal(wanted, code)

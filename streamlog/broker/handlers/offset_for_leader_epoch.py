@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamlog.broker.handlers.fetch_reads import check_leader_epoch
+from streamlog.broker.handlers.fetch_reads import check_leader_epoch, code_of_missing
 from streamlog.wire.error_codes import ErrorCode
 from streamlog.wire.messages.offset_for_leader_epoch import (
     EpochEndOffset,
@@ -46,7 +46,8 @@ def _answer(
 ) -> EpochEndOffset:
     log = context.broker.logs.get(topic, wanted.partition)
     if log is None:
-        return _refusal(wanted.partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        code = code_of_missing(context.broker.logs, topic, wanted.partition)
+        return _refusal(wanted.partition, code)
     code = check_leader_epoch(wanted.current_leader_epoch, log.leader_epoch)
     if code is not ErrorCode.NONE:
         return _refusal(wanted.partition, code)

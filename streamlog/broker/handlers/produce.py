@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from streamlog.broker.handlers.fetch_reads import code_of_missing
 from streamlog.broker.handlers.services import Later
 from streamlog.broker.log.errors import AppendError, LogError
 from streamlog.broker.server.reply import CloseConnectionError
@@ -89,7 +90,7 @@ def _append(
     broker = context.broker
     log = broker.logs.get(topic, data.index)
     if log is None:
-        return _refusal(data.index, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        return _refusal(data.index, code_of_missing(broker.logs, topic, data.index))
     code = _check(request, data, log, context.version)
     if code is not ErrorCode.NONE:
         return _refusal(data.index, code)
@@ -109,7 +110,6 @@ def _append(
     )
     if log.high_watermark <= info.last_offset:
         unflushed.append((answer, log, info.last_offset + 1))
-        broker.logs.request_flush(log)
     return answer
 
 

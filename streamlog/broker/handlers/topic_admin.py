@@ -2,7 +2,7 @@
 
 The registry in the coordination store is the truth. A topic is written there first and gets its
 directories after; what a crash left out is made up for at the next start. A topic that goes leaves
-the registry first; directories that no topic claims are set aside by the log when it is opened.
+the registry first, and a note of it stays in the store until its directories are gone.
 
 Changes happen one at a time: they are rare, and each is two steps that must not mix with another's.
 They are not given up half-way when the client that asked for them disconnects.
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import trio
 
 from streamlog.broker.coordination.errors import TopicError
+from streamlog.broker.coordination.store import DeleteTree, Put
 from streamlog.broker.log.config import LogConfig
 from streamlog.wire.error_codes import ErrorCode
 
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamlog.broker.config import BrokerConfig
+    from streamlog.broker.coordination.store import MetadataStore
     from streamlog.broker.coordination.topics import Topic, TopicRegistry
     from streamlog.broker.groups.service import GroupService
-    from streamlog.broker.handlers.fetch_purgatory import FetchPurgatory
     from streamlog.broker.log.manager import LogManager
 
 logger = logging.getLogger("streamlog.broker")
+
+DELETIONS = "/admin/delete_topics"
+"""Topics whose deletion has begun: by id, their names."""
 
 
 class TopicAdmin:
@@ -36,25 +41,25 @@ class TopicAdmin:
 
     Args:
         config: Defaults of new topics, and the bound on partitions.
+        store: Where unfinished deletions are noted.
         topics: The registry.
         logs: The logs.
         groups: Committed offsets go with their topics.
-        purgatory: Fetches of a topic that goes are answered.
     """
 
     def __init__(
         self,
         config: BrokerConfig,
+        store: MetadataStore,
         topics: TopicRegistry,
         logs: LogManager,
         groups: GroupService,
-        purgatory: FetchPurgatory,
     ) -> None:
         self._config = config
+        self._store = store
         self._topics = topics
         self._logs = logs
         self._groups = groups
-        self._purgatory = purgatory
         self._changing = trio.Lock()
         self.defaults = LogConfig.from_mapping(config.topic_defaults)
 
@@ -101,16 +106,54 @@ class TopicAdmin:
     async def delete(self, name: str) -> Topic:
         """Deletes a topic with its records and the offsets that groups committed for it."""
         async with self._changing:
+            topic = self._topics.get(name)
+            if topic is None:
+                raise TopicError(
+                    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"Topic '{name}' does not exist."
+                )
             with trio.CancelScope(shield=True):
-                topic = await self._topics.delete(name)
-                gone = [self._logs.get(name, index) for index in range(topic.partition_count)]
-                await self._logs.delete(name)
-                for log in gone:
-                    if log is not None:
-                        self._purgatory.note_gone(log)
-                await self._groups.forget_topics([name])
+                await self._finish_deletion(name, topic.topic_id)
         logger.info("deleted topic %s", name)
         return topic
+
+    async def _finish_deletion(self, name: str, topic_id: UUID) -> None:
+        """Does what is left of a deletion; the intent is on disk before anything else changes."""
+        intent = f"{DELETIONS}/{topic_id}"
+        await self._store.transact([Put(intent, name.encode())])
+        topic = self._topics.get(name)
+        if topic is not None and topic.topic_id == topic_id:
+            await self._topics.delete(name)
+        if self._logs.topics().get(name) == topic_id:
+            await self._logs.delete(name)
+        await self._groups.forget_topics([name])
+        await self._store.transact([DeleteTree(intent)])
+
+    async def restore(self) -> None:
+        """Makes registry and logs agree after a start: finishes what a crash interrupted."""
+        for topic_id in await self._store.children(DELETIONS):
+            intent = await self._store.get(f"{DELETIONS}/{topic_id}")
+            if intent is not None:
+                await self._finish_deletion(intent.value.decode(), UUID(topic_id))
+        for name in self._logs.topics():
+            if name not in self._topics:
+                logger.warning(
+                    "the data folder has partitions of %s, a topic that does not exist; their "
+                    "directories are kept as *-stray and not served",
+                    name,
+                )
+                await self._logs.set_aside(name)
+        present = self._logs.topics()
+        for topic in self._topics:
+            missing = [
+                index
+                for index in range(topic.partition_count)
+                if self._logs.get(topic.name, index) is None
+                and (topic.name, index) not in self._logs.failures
+            ]
+            if missing or present.get(topic.name) != topic.topic_id:
+                logger.warning("topic %s: partitions %s begin empty", topic.name, missing)
+                config = self.log_config(topic.configs)
+                await self._logs.create(topic.name, topic.topic_id, topic.partition_count, config)
 
     def check_growth(self, name: str, partition_count: int) -> Topic:
         """Raises `TopicError` if `add_partitions` would; returns the topic as it is."""

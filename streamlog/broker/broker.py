@@ -1,0 +1,192 @@
+"""The composition root: puts a broker together out of its parts, runs it, and takes it down.
+
+The order is that of dependence, and taking down is the reverse: the coordination store, the topics,
+the logs (which recover), the groups, and last the listeners, so that nobody is let in before
+everything answers. What a crash left between two steps of a topic's creation is made up for here.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamlog.broker.coordination.lmdb_store import open_lmdb_store
+from streamlog.broker.coordination.topics import TopicRegistry
+from streamlog.broker.groups.service import open_group_service
+from streamlog.broker.handlers.dispatch import Dispatcher
+from streamlog.broker.handlers.fetch_purgatory import FetchPurgatory
+from streamlog.broker.handlers.fetch_sessions import FetchSessions
+from streamlog.broker.handlers.producer_ids import ProducerIds
+from streamlog.broker.handlers.services import Services
+from streamlog.broker.handlers.topic_admin import TopicAdmin
+from streamlog.broker.log.config import LogConfig
+from streamlog.broker.log.disk import OsDisk
+from streamlog.broker.log.manager import LogManagerConfig, open_log_manager
+from streamlog.broker.server.server import Server, ServerStatistics, open_server
+from streamlog.doors import Clock, Network, SystemClock, TcpNetwork, Threads, WorkerThreads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from streamlog.broker.config import BrokerConfig
+    from streamlog.broker.log.disk import Disk
+
+logger = logging.getLogger("streamlog.broker")
+
+STORE_DIR = "coordination"
+THREADS_MAX = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """The world outside; a simulation passes its own."""
+
+    clock: Clock
+    network: Network
+    threads: Threads
+    disk: Disk
+    random: random.Random
+
+    @classmethod
+    def real(cls) -> Doors:
+        """Returns the operating system's."""
+        return cls(
+            clock=SystemClock(),
+            network=TcpNetwork(),
+            threads=WorkerThreads(THREADS_MAX),
+            disk=OsDisk(),
+            random=random.Random(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerStatistics:
+    """What a broker holds and has done."""
+
+    topics: int
+    partitions: int
+    fetches_parked: int
+    fetch_sessions: int
+    requests_by_api: Mapping[str, int]
+    server: ServerStatistics
+
+
+class Broker:
+    """A running broker; made by `open_broker`.
+
+    Args:
+        services: Its parts.
+        server: Its listeners.
+        dispatcher: Its handlers.
+    """
+
+    def __init__(self, services: Services, server: Server, dispatcher: Dispatcher) -> None:
+        self._services = services
+        self._server = server
+        self._dispatcher = dispatcher
+        self.cluster_id = services.cluster_id
+        self.host, self.port = server.addresses[0]
+        self.addresses = server.addresses
+
+    def statistics(self) -> BrokerStatistics:
+        """Returns the counters as of now."""
+        services = self._services
+        return BrokerStatistics(
+            topics=len(services.topics),
+            partitions=sum(topic.partition_count for topic in services.topics),
+            fetches_parked=len(services.purgatory),
+            fetch_sessions=len(services.fetch_sessions),
+            requests_by_api={
+                key.name: count for key, count in self._dispatcher.requests_by_api.items()
+            },
+            server=self._server.statistics(),
+        )
+
+
+@contextmanager
+def _without_groups() -> Iterator[None]:
+    """Lets an error that happened alone out of the exception groups of the nurseries around it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        leaf: BaseException = group
+        while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
+            leaf = leaf.exceptions[0]
+        if isinstance(leaf, BaseExceptionGroup):
+            raise
+        raise leaf from leaf.__cause__
+
+
+@asynccontextmanager
+async def open_broker(config: BrokerConfig, doors: Doors | None = None) -> AsyncIterator[Broker]:
+    """Runs a broker while the block runs; it answers when this has been entered.
+
+    Leaving the block stops it gracefully: requests under way are answered, everything is flushed
+    and the data folder is marked as cleanly closed. To stop on a signal, leave the block; a
+    cancellation from outside skips the grace, and the next start then recovers.
+
+    Raises:
+        LogDirLockedError: Another server works on the same data folder.
+        AddressInUseError: Something else listens on the port.
+        StorageError: The data folder cannot be used.
+    """
+    doors = doors or Doors.real()
+    purgatory = FetchPurgatory()
+    defaults = LogConfig.from_mapping(config.topic_defaults)
+    with _without_groups():
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(
+                open_lmdb_store(config.data / STORE_DIR, doors.threads)
+            )
+            topics = await TopicRegistry.load(store)
+            logs = await stack.enter_async_context(
+                open_log_manager(
+                    config.data,
+                    doors.disk,
+                    doors.threads,
+                    doors.clock,
+                    LogManagerConfig(
+                        cluster_id=config.cluster_id,
+                        node_id=config.node_id,
+                        default_config=defaults,
+                        topic_configs={
+                            topic.name: LogConfig.from_mapping(topic.configs, base=defaults)
+                            for topic in topics
+                        },
+                    ),
+                )
+            )
+            groups = await stack.enter_async_context(
+                open_group_service(
+                    store, doors.clock, config.groups, topics=topics, rng=doors.random
+                )
+            )
+            admin = TopicAdmin(config, store, topics, logs, groups)
+            await admin.restore()
+            logs.on_high_watermark(purgatory.note_progress)
+            services = Services(
+                config=config,
+                cluster_id=logs.properties.cluster_id,
+                clock=doors.clock,
+                logs=logs,
+                topics=topics,
+                topic_admin=admin,
+                groups=groups,
+                producer_ids=ProducerIds(store, config.node_id),
+                purgatory=purgatory,
+                fetch_sessions=FetchSessions(config.fetch_sessions_max, doors.random),
+            )
+            dispatcher = Dispatcher(services)
+            server = await stack.enter_async_context(
+                open_server(
+                    doors.network,
+                    config.listen,
+                    dispatcher.handle,
+                    config.limits,
+                    before_stop=purgatory.close,
+                )
+            )
+            yield Broker(services, server, dispatcher)
