@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 from streamlog.wire.compile_decoder import Decoder, decoder_of
 from streamlog.wire.compile_encoder import Encoder, Piece, encoder_of
 from streamlog.wire.errors import DecodeError, EncodeError
-from streamlog.wire.primitives import BUDGET_UNITS
+from streamlog.wire.primitives import RESPONSE_BUDGET_UNITS
 from streamlog.wire.schema import schema_of
 
 T = TypeVar("T")
@@ -46,16 +46,28 @@ def encode_into(message: object, version: int, pieces: list[Piece]) -> None:
         raise EncodeError(f"{name} version {version} cannot carry a value: {error}") from error
 
 
-def decode(cls: type[T], version: int, buffer: memoryview, position: int = 0) -> T:
+def decode(
+    cls: type[T],
+    version: int,
+    buffer: memoryview,
+    position: int = 0,
+    budget: int = RESPONSE_BUDGET_UNITS,
+) -> T:
     """Read a message that starts at `position`; its records are slices of `buffer`.
 
     Raises:
         DecodeError: The bytes are not such a message.
     """
-    return decode_at(cls, version, buffer, position)[0]
+    return decode_at(cls, version, buffer, position, budget)[0]
 
 
-def decode_at(cls: type[T], version: int, buffer: memoryview, position: int) -> tuple[T, int]:
+def decode_at(
+    cls: type[T],
+    version: int,
+    buffer: memoryview,
+    position: int,
+    budget: int = RESPONSE_BUDGET_UNITS,
+) -> tuple[T, int]:
     """Read a message that starts at `position`.
 
     Returns:
@@ -66,7 +78,7 @@ def decode_at(cls: type[T], version: int, buffer: memoryview, position: int) -> 
     """
     function = _decoder(cls, version)
     try:
-        message, end = function(buffer, position, len(buffer), [BUDGET_UNITS])
+        message, end = function(buffer, position, len(buffer), [budget])
     except DecodeError as error:
         raise DecodeError(f"{cls.__name__} version {version}: {error.message}") from None
     except (struct.error, IndexError) as error:

@@ -26,6 +26,7 @@ from streamlog.wire.primitives import (
     read_tag,
     skip_tags,
     too_long,
+    too_many,
     varint_rest,
     wrong_tag_size,
 )
@@ -74,6 +75,7 @@ class _Source:
             "read_tag": read_tag,
             "skip_tags": skip_tags,
             "too_long": too_long,
+            "too_many": too_many,
             "varint_rest": varint_rest,
             "wrong_tag_size": wrong_tag_size,
         }
@@ -213,7 +215,7 @@ class _Body:
         smallest = size_min(kind, source.version, source.is_flexible)
         units = 1 + len(fields_of(kind)) if isinstance(kind, type) else 1
         self.add(
-            f"if n * {smallest} > e - p: raise too_long({what!r}, n, e - p)",
+            f"if n * {smallest} > e - p: raise too_many({what!r}, n, e - p)",
             f"g[0] -= n * {units}",
             f"if g[0] < 0: raise over_budget({what!r}, n)",
         )

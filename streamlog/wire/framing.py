@@ -22,7 +22,7 @@ from streamlog.wire.codec import decode, encode_into
 from streamlog.wire.error_codes import ErrorCode
 from streamlog.wire.errors import DecodeError, FrameTooLargeError, UnsupportedVersionError
 from streamlog.wire.messages.api_versions import ApiVersion, ApiVersionsResponse
-from streamlog.wire.primitives import read_varint, skip_tags
+from streamlog.wire.primitives import REQUEST_BUDGET_UNITS, read_varint, skip_tags
 from streamlog.wire.schema import Request, Response
 
 if TYPE_CHECKING:
@@ -135,7 +135,9 @@ def decode_request(frame: memoryview) -> tuple[RequestHeader, Request[Response]]
     """
     header = parse_request_header(frame)
     spec = API[header.api_key]
-    return header, decode(spec.request, header.api_version, frame, header.body_position)
+    return header, decode(
+        spec.request, header.api_version, frame, header.body_position, REQUEST_BUDGET_UNITS
+    )
 
 
 def encode_response(header: RequestHeader, message: Response) -> bytes:

@@ -2,7 +2,7 @@
 
 A decoder reads a frame that a stranger sent. So every length is compared with the bytes that are
 left before anything of that length is made, and every array is charged to a budget first
-(`BUDGET_UNITS`), because a frame of empty elements would grow fiftyfold as Python objects.
+(`..._BUDGET_UNITS`), because a frame of empty elements would grow fiftyfold as Python objects.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from streamlog.wire.errors import DecodeError, EncodeError
 STRING_SIZE_MAX = 32767
 """Kafka's limit for a string, which the compact form would not need."""
 
-BUDGET_UNITS = 8_000_000
-"""What one message may hold: an array element costs one unit, and one more per field it has. A
-unit stands for some 40 bytes, so the largest message takes about 300 MB; the metadata of a cluster
-with 400,000 partitions of three replicas still fits."""
+REQUEST_BUDGET_UNITS = 2_000_000
+"""What one request may hold: an array element costs one unit, and one more per field it has. A unit
+stands for some 40 bytes, so no request takes more than about 100 MB beside its frame; a Fetch of
+200,000 partitions still fits."""
+
+RESPONSE_BUDGET_UNITS = 8_000_000
+"""The same for a response, which a broker sends that the user chose: the metadata of a cluster with
+400,000 partitions of three replicas fits."""
 
 _ONE_BYTE = tuple(bytes((value,)) for value in range(128))
 _TABLE_COUNT = 64
@@ -84,6 +88,11 @@ def read_varint(buffer: memoryview, position: int) -> tuple[int, int]:
 def too_long(what: str, size: int, left: int) -> DecodeError:
     """The error for a length that its frame cannot hold."""
     return DecodeError(f"{what} claims {size} where {left} bytes are left")
+
+
+def too_many(what: str, count: int, left: int) -> DecodeError:
+    """The error for a count of elements that the frame cannot hold."""
+    return DecodeError(f"{what} claims {count} elements where {left} bytes are left")
 
 
 def null_refused(what: str) -> DecodeError:

@@ -28,7 +28,6 @@ from __future__ import annotations
 import types
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from inspect import get_annotations
 from operator import attrgetter
 from typing import (
@@ -196,6 +195,7 @@ class Schema:
 
 
 _SCHEMAS: dict[type, Schema] = {}
+_FIELDS: dict[type, tuple[Field, ...]] = {}
 
 
 def schema_of(cls: type) -> Schema:
@@ -203,13 +203,15 @@ def schema_of(cls: type) -> Schema:
     return _SCHEMAS[cls]
 
 
-@cache
 def fields_of(cls: type) -> tuple[Field, ...]:
     """The fields of a declared class, in wire order."""
-    return tuple(
-        _field_of(name, annotation, declaration)
-        for name, (annotation, declaration) in _SCHEMAS[cls].declarations.items()
-    )
+    fields = _FIELDS.get(cls)
+    if fields is None:
+        fields = _FIELDS[cls] = tuple(
+            _field_of(name, annotation, declaration)
+            for name, (annotation, declaration) in _SCHEMAS[cls].declarations.items()
+        )
+    return fields
 
 
 def _field_of(name: str, annotation: object, declared: Declaration) -> Field:
