@@ -1,0 +1,353 @@
+"""The fetcher: keeps one fetch under way to each broker that leads something to be read.
+
+One loop plans and starts tasks; each task does one thing (one fetch, one round of look-ups), applies
+what it learnt to the partition states, and wakes the loop. Whatever changes what is wanted (assign,
+seek, pause, poll taking from the buffer) wakes it too. What is fetched ahead is bounded: a fetch asks
+for no more than there is room for, counting the fetches under way.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from math import inf
+from typing import TYPE_CHECKING
+
+import trio
+
+from streamlog.client.cluster.offsets import list_offsets
+from streamlog.client.config import Isolation, OffsetReset
+from streamlog.client.consumer.fetch_session import FetchSession, Wanted
+from streamlog.client.consumer.fetched import FetchedRecords
+from streamlog.client.consumer.validation import end_of_epoch
+from streamlog.client.errors import (
+    ErrorCode,
+    KafkaError,
+    LogTruncatedError,
+    OffsetOutOfRangeError,
+    UnknownTopicError,
+    is_retriable,
+)
+from streamlog.client.values import EARLIEST, LATEST, TopicPartition
+from streamlog.errors import StreamlogError
+from streamlog.wire.messages.fetch import (
+    FetchPartition,
+    FetchRequest,
+    FetchTopic,
+    ForgottenTopic,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamlog.client.client import Client
+    from streamlog.client.config import ConsumerConfig
+    from streamlog.client.consumer.fetch_session import SessionRequest
+    from streamlog.client.consumer.partition_state import PartitionState
+    from streamlog.wire.messages.fetch import FetchResponse, PartitionData
+
+MISSING = frozenset({ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID})
+OFFSET_OF_POLICY = {OffsetReset.EARLIEST: EARLIEST, OffsetReset.LATEST: LATEST}
+
+Versioned = tuple["PartitionState", int]
+"""A state and the incarnation that a question was asked about."""
+
+
+class Fetcher:
+    """See the module.
+
+    Args:
+        client: To fetch with.
+        config: The consumer's.
+        states: The assigned partitions; the consumer's own dictionary.
+        on_news: Called when there is something for `poll`.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        config: ConsumerConfig,
+        states: dict[TopicPartition, PartitionState],
+        on_news: Callable[[], None],
+    ) -> None:
+        self.purpose = client.new_purpose("consumer")
+        self._client = client
+        self._config = config
+        self._states = states
+        self._on_news = on_news
+        self._sessions: dict[int, FetchSession] = {}
+        self._fetching: dict[int, int] = {}
+        """Bytes that the fetches under way may bring, by broker."""
+        self._is_finding_out = False
+        self._is_looking = False
+        self._backoff = client.new_backoff()
+        self._wake = trio.Event()
+
+    def wake(self) -> None:
+        """What is wanted has changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Fetches until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._wake = trio.Event()
+                now_ms = trio.current_time() * 1000
+                self._start(nursery, now_ms)
+                retries = (s.retry_at_ms for s in self._states.values() if s.retry_at_ms > now_ms)
+                with trio.move_on_at(min(retries, default=inf) / 1000):
+                    await self._wake.wait()
+
+    def _start(self, nursery: trio.Nursery, now_ms: float) -> None:
+        by_leader: defaultdict[int, list[PartitionState]] = defaultdict(list)
+        unclear: list[PartitionState] = []
+        is_leaderless = False
+        for state in self._states.values():
+            if state.error is not None or now_ms < state.retry_at_ms:
+                continue
+            leader = self._client.metadata.leader(state.partition)
+            if leader is None:
+                is_leaderless = True
+                continue
+            state.led_by(leader.leader_epoch)
+            if state.lookup is not None or state.must_validate:
+                unclear.append(state)
+            elif state.is_fetchable and state.buffered_bytes < self._config.max_partition_bytes:
+                by_leader[leader.leader].append(state)
+        for node_id, states in by_leader.items():
+            self._start_fetch(nursery, node_id, states)
+        if unclear and not self._is_finding_out:
+            self._is_finding_out = True
+            nursery.start_soon(self._find_out, unclear)
+        if is_leaderless and not self._is_looking:
+            self._is_looking = True
+            nursery.start_soon(self._look_for_leaders)
+
+    def _start_fetch(
+        self, nursery: trio.Nursery, node_id: int, states: list[PartitionState]
+    ) -> None:
+        taken = sum(state.buffered_bytes for state in self._states.values())
+        room = self._config.prefetch_bytes - taken - sum(self._fetching.values())
+        if node_id in self._fetching or room <= 0:
+            return
+        max_bytes = min(room, self._config.fetch_max_bytes)
+        self._fetching[node_id] = max_bytes
+        asked = {state.partition: (state, state.incarnation) for state in states}
+        nursery.start_soon(self._fetch, node_id, asked, max_bytes)
+
+    # One fetch.
+
+    async def _fetch(
+        self, node_id: int, asked: dict[TopicPartition, Versioned], max_bytes: int
+    ) -> None:
+        session = self._sessions.setdefault(node_id, FetchSession())
+        said = session.next_request(
+            {
+                partition: Wanted(
+                    state.fetch_offset, self._config.max_partition_bytes, state.leader_epoch
+                )
+                for partition, (state, _) in asked.items()
+            }
+        )
+        timeout_ms = self._config.fetch_max_wait_ms + self._client.config.request_timeout_ms
+        try:
+            response = await self._client.call(
+                node_id,
+                self._request(said, max_bytes),
+                purpose=self.purpose,
+                timeout_ms=timeout_ms,
+            )
+        except StreamlogError as error:
+            session.lost()
+            self._on_fetch_failed(asked, error)
+        else:
+            self._backoff.reset()
+            session.answered(ErrorCode(response.error_code), response.session_id)
+            self._apply(response, asked)
+        del self._fetching[node_id]
+        self._wake.set()
+
+    def _request(self, said: SessionRequest, max_bytes: int) -> FetchRequest:
+        topics: dict[str, FetchTopic] = {}
+        for (name, number), wanted in said.partitions.items():
+            topics.setdefault(name, FetchTopic(topic=name)).partitions.append(
+                FetchPartition(
+                    partition=number,
+                    current_leader_epoch=wanted.leader_epoch,
+                    fetch_offset=wanted.offset,
+                    partition_max_bytes=wanted.max_bytes,
+                )
+            )
+        forgotten: dict[str, ForgottenTopic] = {}
+        for name, number in said.forgotten:
+            forgotten.setdefault(name, ForgottenTopic(topic=name)).partitions.append(number)
+        return FetchRequest(
+            replica_id=-1,
+            max_wait_ms=self._config.fetch_max_wait_ms,
+            min_bytes=self._config.fetch_min_bytes,
+            max_bytes=max_bytes,
+            isolation_level=self._config.isolation.value,
+            session_id=said.session_id,
+            session_epoch=said.epoch,
+            topics=list(topics.values()),
+            forgotten_topics_data=list(forgotten.values()),
+        )
+
+    def _on_fetch_failed(
+        self, asked: dict[TopicPartition, Versioned], error: StreamlogError
+    ) -> None:
+        """Tries again after a while; or tells the caller if that is of no use."""
+        retry_at_ms = trio.current_time() * 1000 + self._backoff.next_ms()
+        for state, incarnation in asked.values():
+            if state.incarnation != incarnation:
+                continue
+            if is_retriable(error):
+                state.retry_at_ms = retry_at_ms
+            else:
+                state.fail(error)
+        self._client.keeper.request()
+        self._on_news()
+
+    def _apply(self, response: FetchResponse, asked: dict[TopicPartition, Versioned]) -> None:
+        now_ms = trio.current_time() * 1000
+        has_news = False
+        for topic in response.responses:
+            for answer in topic.partitions:
+                partition = TopicPartition(topic.topic, answer.partition_index)
+                state, incarnation = asked.get(partition, (None, 0))
+                if state is None or state.incarnation != incarnation:
+                    continue
+                try:
+                    has_news |= self._apply_one(state, answer, now_ms)
+                except StreamlogError as error:
+                    state.fail(error)
+                has_news |= state.error is not None
+        if has_news:
+            self._on_news()
+
+    def _apply_one(self, state: PartitionState, answer: PartitionData, now_ms: float) -> bool:
+        """Takes in what was fetched of one partition; returns whether there is news for `poll`."""
+        code = ErrorCode(answer.error_code)
+        if code is ErrorCode.NONE:
+            state.high_watermark = answer.high_watermark
+            if not answer.records:
+                return False
+            aborted = answer.aborted_transactions or ()
+            fetched = FetchedRecords(
+                answer.records,
+                state.fetch_offset,
+                [(each.first_offset, each.producer_id) for each in aborted]
+                if self._config.isolation is Isolation.READ_COMMITTED
+                else (),
+                check_crc=self._config.check_crc,
+            )
+            state.add(fetched)
+            return bool(state.buffered)
+        if code is ErrorCode.OFFSET_OUT_OF_RANGE:
+            self._reset(state, answer)
+        elif code in MISSING:
+            self._on_missing(state, now_ms)
+        elif code.retriable:
+            state.retry_at_ms = now_ms + self._client.config.retry_backoff_ms
+            self._client.keeper.request()
+        else:
+            state.fail(KafkaError(code, f"cannot fetch {state.partition}"))
+        return False
+
+    def _reset(self, state: PartitionState, answer: PartitionData) -> None:
+        offset = OFFSET_OF_POLICY.get(self._config.auto_offset_reset)
+        if offset is not None:
+            state.seek(offset)
+            return
+        state.fail(
+            OffsetOutOfRangeError(
+                f"{state.partition} has no offset {state.fetch_offset:,}: "
+                + (
+                    f"it begins at {answer.log_start_offset:,}, retention has deleted what was before"
+                    if answer.log_start_offset > state.fetch_offset
+                    else "its log ends before"
+                ),
+                hint="Seek to an offset that is there, or set auto_offset_reset",
+            )
+        )
+
+    def _on_missing(self, state: PartitionState, now_ms: float) -> None:
+        """A new leader may not know its partition yet; after a while it counts as gone."""
+        if state.missing_since_ms is None:
+            state.missing_since_ms = now_ms
+        if now_ms - state.missing_since_ms > self._client.config.api_timeout_ms:
+            state.fail(UnknownTopicError(state.partition.topic, state.partition.partition))
+        state.retry_at_ms = now_ms + self._client.config.retry_backoff_ms
+        self._client.keeper.request()
+
+    # What has to be found out before a fetch.
+
+    async def _find_out(self, states: list[PartitionState]) -> None:
+        asked = [(state, state.incarnation) for state in states]
+        await self._look_up([each for each in asked if each[0].lookup is not None])
+        await self._validate([each for each in asked if each[0].must_validate])
+        self._is_finding_out = False
+        self._wake.set()
+
+    async def _look_up(self, asked: list[Versioned]) -> None:
+        wanted = {state.partition: state.lookup for state, _ in asked if state.lookup is not None}
+        if not wanted:
+            return
+        try:
+            found = await list_offsets(self._client, wanted, self._config.isolation)
+        except StreamlogError as error:
+            self._fail(asked, error)
+            return
+        for state, incarnation in asked:
+            answer = found.get(state.partition)
+            if state.incarnation == incarnation and answer is not None:
+                state.found(answer.offset)
+
+    async def _validate(self, asked: list[Versioned]) -> None:
+        """Compares what was read with the log of a new leader (KIP-320)."""
+        for state, incarnation in asked:
+            try:
+                end = await end_of_epoch(self._client, state.partition, state.last_epoch)
+            except StreamlogError as error:
+                self._fail([(state, incarnation)], error)
+                continue
+            if state.incarnation != incarnation:
+                continue
+            state.must_validate = False
+            if end is None or end >= state.fetch_offset:
+                continue
+            if self._config.auto_offset_reset is not OffsetReset.NONE:
+                state.seek(end)
+            else:
+                state.fail(
+                    LogTruncatedError(
+                        f"{state.partition} was read up to offset {state.fetch_offset:,}, but its "
+                        f"new leader's log has only what is below {end:,} of that",
+                        hint=f"Seek to {end} to go on with what is there now",
+                    )
+                )
+
+    def _fail(self, asked: list[Versioned], error: StreamlogError) -> None:
+        for state, incarnation in asked:
+            if state.incarnation == incarnation:
+                state.fail(error)
+        self._on_news()
+
+    async def _look_for_leaders(self) -> None:
+        """Asks for metadata, at most every so often, while something has no leader."""
+        try:
+            await self._client.keeper.refresh()
+        except StreamlogError:
+            # The keeper goes on trying, and so do we; `poll` returns nothing meanwhile.
+            await trio.sleep(self._client.config.retry_backoff_max_ms / 1000)
+        self._note_missing(trio.current_time() * 1000)
+        await trio.sleep(self._client.config.retry_backoff_ms / 1000)
+        self._is_looking = False
+        self._wake.set()
+
+    def _note_missing(self, now_ms: float) -> None:
+        for state in self._states.values():
+            topic = self._client.metadata.topics.get(state.partition.topic)
+            if topic is None or state.partition.partition not in topic.partitions:
+                self._on_missing(state, now_ms)
+                if state.error is not None:
+                    self._on_news()
