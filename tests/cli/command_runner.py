@@ -1,0 +1,78 @@
+"""Runs the `streamlog` command as a user does: in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Results = dict[tuple[str, str], dict[str, Any]]
+"""By key and start of the window, the JSON value of the record."""
+
+COMMAND = [sys.executable, "-m", "streamlog"]
+TIMEOUT_S = 240
+
+
+def environment() -> dict[str, str]:
+    """The caller's, without settings that would lead to somebody's own broker."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("STREAMLOG_")}
+
+
+def streamlog(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end; it must succeed."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@contextmanager
+def server(data: Path) -> Iterator[str]:
+    """Serves a data folder; yields the address."""
+    process = subprocess.Popen(
+        [*COMMAND, "server", "--data", str(data), "--listen", "127.0.0.1:0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert process.stderr is not None
+    try:
+        line = process.stderr.readline()
+        ready = re.search(r"ready on (\S+:\d+),", line)
+        assert ready, line + process.stderr.read()
+        yield ready[1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.stderr.close()
+        assert process.wait(TIMEOUT_S) == 0
+
+
+def read_results(address: str, topic: str) -> tuple[Results, int]:
+    """Returns a topic's results by key and start, and how many records they came in.
+
+    A result that comes again must be the same again.
+    """
+    done = streamlog("consume", topic, "-o", ":end", "-J", "-b", address)
+    results: Results = {}
+    lines = done.stdout.splitlines()
+    for line in lines:
+        envelope = json.loads(line)
+        result = json.loads(envelope["payload"])
+        identity = (envelope["key"], result["start"])
+        assert results.setdefault(identity, result) == result
+    return results, len(lines)

@@ -1,0 +1,39 @@
+"""The demo's pipelines against plain Python over the same files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import flights_recomputed as recomputed
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
+
+from command_runner import read_results, server, streamlog
+
+FLIGHTS = 336_776
+EXPECTED = {
+    "delays-per-carrier": recomputed.delays_per_carrier,
+    "cancellations-per-origin": recomputed.cancellations_per_origin,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("partitions", [4, 1, 7])
+def test_the_demo_finds_what_plain_python_finds(tmp_path: Path, partitions: int) -> None:
+    arguments = ["--exit", "--data", str(tmp_path), "--listen", "127.0.0.1:0"]
+    first = streamlog("demo", *arguments, "--partitions", str(partitions))
+    assert "UA\tUnited Air Lines Inc." in first.stdout
+    assert first.stderr.count(f"{FLIGHTS:,} records in, 0 late") == len(EXPECTED)
+    with server(tmp_path) as address:
+        for topic, recompute in EXPECTED.items():
+            results, count = read_results(address, topic)
+            expected = recompute()
+            assert results.keys() == expected.keys()
+            assert results == expected
+            assert count == len(expected)
+    second = streamlog("demo", *arguments)
+    assert "were there already" in second.stderr
+    assert "loaded" not in second.stderr
+    assert second.stdout == first.stdout
