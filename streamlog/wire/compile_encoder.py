@@ -12,7 +12,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import TypeAlias, cast
 
-from streamlog.wire.primitives import Integers, compact_string, string_size, varint
+from streamlog.wire.primitives import Integers, compact_string, varint
 from streamlog.wire.schema import Field, Kind, fields_of, schema_of
 
 Piece: TypeAlias = bytes | bytearray | memoryview
@@ -64,7 +64,6 @@ class _Source:
         self.names: dict[str, object] = {
             "varint": varint,
             "compact_string": compact_string,
-            "string_size": string_size,
             "size_of": size_of,
             "tagged_section": tagged_section,
         }

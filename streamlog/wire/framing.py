@@ -22,7 +22,7 @@ from streamlog.wire.codec import decode, encode_into
 from streamlog.wire.error_codes import ErrorCode
 from streamlog.wire.errors import DecodeError, FrameTooLargeError, UnsupportedVersionError
 from streamlog.wire.messages.api_versions import ApiVersion, ApiVersionsResponse
-from streamlog.wire.primitives import REQUEST_BUDGET_UNITS, read_varint, skip_tags
+from streamlog.wire.primitives import REQUEST_BUDGET_UNITS, read_varint, skip_tags, string_size
 from streamlog.wire.schema import Request, Response
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def encode_request(
     """
     spec = spec_of(type(message))
     name = b"" if client_id is None else client_id.encode()
-    size = -1 if client_id is None else len(name)
+    size = -1 if client_id is None else string_size(len(name))
     pieces: list[Piece] = [
         b"",
         _REQUEST_HEAD.pack(spec.key, version, correlation_id, size),

@@ -8,7 +8,12 @@ import pytest
 
 from streamlog.wire.api import API, ApiKey
 from streamlog.wire.error_codes import ErrorCode
-from streamlog.wire.errors import DecodeError, FrameTooLargeError, UnsupportedVersionError
+from streamlog.wire.errors import (
+    DecodeError,
+    EncodeError,
+    FrameTooLargeError,
+    UnsupportedVersionError,
+)
 from streamlog.wire.framing import (
     FRAME_SIZE_MAX,
     correlation_id_of,
@@ -52,6 +57,11 @@ def test_a_response_arrives_as_it_was_sent(version: int) -> None:
 def test_the_client_id_keeps_its_two_bytes_in_a_flexible_header() -> None:
     frame = encode_request(ApiVersionsRequest(), 3, 1, "ab")
     assert frame[4:18] == b"\0\x12\0\3\0\0\0\1\0\2ab\0\1"
+
+
+def test_a_client_id_that_no_length_can_tell_is_refused() -> None:
+    with pytest.raises(EncodeError, match="32768 bytes"):
+        encode_request(HeartbeatRequest(), 0, 1, "x" * 32768)
 
 
 def test_tags_in_a_request_header_are_stepped_over() -> None:
