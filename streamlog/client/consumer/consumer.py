@@ -150,7 +150,7 @@ class Consumer:
         return mark if mark >= 0 else None
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Looks up where the partitions end (for read_committed: where the open transactions begin)."""
+        """Looks up where the partitions end (read_committed: where open transactions begin)."""
         return await self._ends(partitions, LATEST)
 
     async def beginning_offsets(
@@ -194,7 +194,7 @@ class Consumer:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._client.release(self._fetcher.purpose)
+        self._fetcher.close()
 
     def _state(self, partition: TopicPartition) -> PartitionState:
         state = self._states.get(partition)

@@ -1,14 +1,19 @@
 """The fetcher: keeps one fetch under way to each broker that leads something to be read.
 
-One loop plans and starts tasks; each task does one thing (one fetch, one round of look-ups), applies
-what it learnt to the partition states, and wakes the loop. Whatever changes what is wanted (assign,
-seek, pause, poll taking from the buffer) wakes it too. What is fetched ahead is bounded: a fetch asks
-for no more than there is room for, counting the fetches under way.
+One loop plans and starts tasks; each task does one thing (one fetch, one round of look-ups),
+applies what it learnt to the partition states, and wakes the loop. Whatever changes what is wanted
+(assign, seek, pause, poll taking from the buffer) wakes it too. What is fetched ahead is bounded: a
+fetch asks for no more than there is room for, counting the fetches under way.
+
+A fetch waits at the broker while it has nothing new. A partition that becomes wanted meanwhile (it
+was resumed, or its buffer full) must not wait for that, so it is fetched on a second connection
+without waiting: on the *side*. If there is nothing for it either, it joins the next main fetch.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -45,8 +50,19 @@ if TYPE_CHECKING:
     from streamlog.client.consumer.partition_state import PartitionState
     from streamlog.wire.messages.fetch import FetchResponse, PartitionData
 
+WITHOUT_SESSION = -1
+"""As a session's epoch: the request stands alone."""
+
 MISSING = frozenset({ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID})
 OFFSET_OF_POLICY = {OffsetReset.EARLIEST: EARLIEST, OffsetReset.LATEST: LATEST}
+
+
+class Lane(Enum):
+    """Which of the two connections to a broker; see the module."""
+
+    MAIN = "main"
+    SIDE = "side"
+
 
 Versioned = tuple["PartitionState", int]
 """A state and the incarnation that a question was asked about."""
@@ -69,14 +85,16 @@ class Fetcher:
         states: dict[TopicPartition, PartitionState],
         on_news: Callable[[], None],
     ) -> None:
-        self.purpose = client.new_purpose("consumer")
+        self._purpose = client.new_purpose("consumer")
         self._client = client
         self._config = config
         self._states = states
         self._on_news = on_news
         self._sessions: dict[int, FetchSession] = {}
-        self._fetching: dict[int, int] = {}
-        """Bytes that the fetches under way may bring, by broker."""
+        self._fetching: dict[tuple[int, Lane], int] = {}
+        """Bytes that the fetches under way may bring."""
+        self._rounds: dict[int, int] = {}
+        """How many main fetches each broker was sent."""
         self._is_finding_out = False
         self._is_looking = False
         self._backoff = client.new_backoff()
@@ -85,6 +103,11 @@ class Fetcher:
     def wake(self) -> None:
         """What is wanted has changed."""
         self._wake.set()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for lane in Lane:
+            self._client.release(f"{self._purpose}-{lane.value}")
 
     async def run(self) -> None:
         """Fetches until cancelled."""
@@ -114,7 +137,12 @@ class Fetcher:
             elif state.is_fetchable and state.buffered_bytes < self._config.max_partition_bytes:
                 by_leader[leader.leader].append(state)
         for node_id, states in by_leader.items():
-            self._start_fetch(nursery, node_id, states)
+            if (node_id, Lane.MAIN) not in self._fetching:
+                self._start_fetch(nursery, node_id, Lane.MAIN, states)
+            elif (node_id, Lane.SIDE) not in self._fetching:
+                untried = [each for each in states if each.tried_round != self._rounds[node_id]]
+                if untried:
+                    self._start_fetch(nursery, node_id, Lane.SIDE, untried)
         if unclear and not self._is_finding_out:
             self._is_finding_out = True
             nursery.start_soon(self._find_out, unclear)
@@ -123,38 +151,45 @@ class Fetcher:
             nursery.start_soon(self._look_for_leaders)
 
     def _start_fetch(
-        self, nursery: trio.Nursery, node_id: int, states: list[PartitionState]
+        self, nursery: trio.Nursery, node_id: int, lane: Lane, states: list[PartitionState]
     ) -> None:
         taken = sum(state.buffered_bytes for state in self._states.values())
         room = self._config.prefetch_bytes - taken - sum(self._fetching.values())
-        if node_id in self._fetching or room <= 0:
+        if room <= 0:
             return
-        max_bytes = min(room, self._config.fetch_max_bytes)
-        self._fetching[node_id] = max_bytes
+        self._fetching[node_id, lane] = min(room, self._config.fetch_max_bytes)
+        if lane is Lane.MAIN:
+            self._rounds[node_id] = self._rounds.get(node_id, 0) + 1
+        for state in states:
+            state.fetching = state.incarnation
         asked = {state.partition: (state, state.incarnation) for state in states}
-        nursery.start_soon(self._fetch, node_id, asked, max_bytes)
+        nursery.start_soon(self._fetch, node_id, lane, asked)
 
     # One fetch.
 
     async def _fetch(
-        self, node_id: int, asked: dict[TopicPartition, Versioned], max_bytes: int
+        self, node_id: int, lane: Lane, asked: dict[TopicPartition, Versioned]
     ) -> None:
-        session = self._sessions.setdefault(node_id, FetchSession())
+        session = FetchSession()
+        if lane is Lane.MAIN:
+            session = self._sessions.setdefault(node_id, session)
+        wait_ms = self._config.fetch_max_wait_ms if lane is Lane.MAIN else 0
+        limit = self._config.max_partition_bytes
         said = session.next_request(
             {
-                partition: Wanted(
-                    state.fetch_offset, self._config.max_partition_bytes, state.leader_epoch
-                )
+                partition: Wanted(state.fetch_offset, limit, state.leader_epoch)
                 for partition, (state, _) in asked.items()
             }
         )
-        timeout_ms = self._config.fetch_max_wait_ms + self._client.config.request_timeout_ms
+        request = self._request(said, self._fetching[node_id, lane], wait_ms)
+        if lane is Lane.SIDE:
+            request.session_epoch = WITHOUT_SESSION
         try:
             response = await self._client.call(
                 node_id,
-                self._request(said, max_bytes),
-                purpose=self.purpose,
-                timeout_ms=timeout_ms,
+                request,
+                purpose=f"{self._purpose}-{lane.value}",
+                timeout_ms=wait_ms + self._client.config.request_timeout_ms,
             )
         except StreamlogError as error:
             session.lost()
@@ -163,10 +198,18 @@ class Fetcher:
             self._backoff.reset()
             session.answered(ErrorCode(response.error_code), response.session_id)
             self._apply(response, asked)
-        del self._fetching[node_id]
+        self._end_fetch(node_id, lane, asked)
+
+    def _end_fetch(self, node_id: int, lane: Lane, asked: dict[TopicPartition, Versioned]) -> None:
+        del self._fetching[node_id, lane]
+        for state, incarnation in asked.values():
+            if state.fetching == incarnation:
+                state.fetching = None
+            if lane is Lane.SIDE and not state.buffered:
+                state.tried_round = self._rounds[node_id]
         self._wake.set()
 
-    def _request(self, said: SessionRequest, max_bytes: int) -> FetchRequest:
+    def _request(self, said: SessionRequest, max_bytes: int, wait_ms: int) -> FetchRequest:
         topics: dict[str, FetchTopic] = {}
         for (name, number), wanted in said.partitions.items():
             topics.setdefault(name, FetchTopic(topic=name)).partitions.append(
@@ -182,7 +225,7 @@ class Fetcher:
             forgotten.setdefault(name, ForgottenTopic(topic=name)).partitions.append(number)
         return FetchRequest(
             replica_id=-1,
-            max_wait_ms=self._config.fetch_max_wait_ms,
+            max_wait_ms=wait_ms,
             min_bytes=self._config.fetch_min_bytes,
             max_bytes=max_bytes,
             isolation_level=self._config.isolation.value,
@@ -243,7 +286,7 @@ class Fetcher:
             state.add(fetched)
             return bool(state.buffered)
         if code is ErrorCode.OFFSET_OUT_OF_RANGE:
-            self._reset(state, answer)
+            self._reset(state, answer.log_start_offset)
         elif code in MISSING:
             self._on_missing(state, now_ms)
         elif code.retriable:
@@ -253,19 +296,17 @@ class Fetcher:
             state.fail(KafkaError(code, f"cannot fetch {state.partition}"))
         return False
 
-    def _reset(self, state: PartitionState, answer: PartitionData) -> None:
+    def _reset(self, state: PartitionState, log_start: int) -> None:
         offset = OFFSET_OF_POLICY.get(self._config.auto_offset_reset)
         if offset is not None:
             state.seek(offset)
             return
+        why = "its log ends before"
+        if log_start > state.fetch_offset:
+            why = f"it begins at {log_start:,}, what was before is deleted"
         state.fail(
             OffsetOutOfRangeError(
-                f"{state.partition} has no offset {state.fetch_offset:,}: "
-                + (
-                    f"it begins at {answer.log_start_offset:,}, retention has deleted what was before"
-                    if answer.log_start_offset > state.fetch_offset
-                    else "its log ends before"
-                ),
+                f"{state.partition} has no offset {state.fetch_offset:,}: {why}",
                 hint="Seek to an offset that is there, or set auto_offset_reset",
             )
         )

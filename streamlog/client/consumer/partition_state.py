@@ -45,6 +45,10 @@ class PartitionState:
         """The leader epoch of the last batch that was handed out."""
         self.leader_epoch = NO_EPOCH
         """Of the leader that is fetched from."""
+        self.fetching: int | None = None
+        """The incarnation that a fetch is under way for."""
+        self.tried_round = -1
+        """The broker's main fetch beside which it was last fetched in vain."""
         self.buffered: deque[FetchedRecords] = deque()
 
     @property
@@ -76,9 +80,10 @@ class PartitionState:
 
     @property
     def is_fetchable(self) -> bool:
-        """Whether it is known what to fetch, and somebody wants it."""
+        """Whether it is known what to fetch, somebody wants it, and it is not under way."""
         return (
             self.position is not None
+            and self.fetching != self.incarnation
             and self.error is None
             and not self.is_paused
             and not self.must_validate
