@@ -142,6 +142,8 @@ class Segment:
             try:
                 data = read_file(self._disk, self.path(INDEX))
                 self._index = OffsetIndex.decode(data, self.base_offset, self.size)
+                if not len(self._index) and self.size > self.index_interval_bytes:
+                    raise IndexDamageError("it is empty")
                 self._index_written = len(self._index)
             except (FileNotFoundError, IndexDamageError):
                 self.rebuild_indexes()
@@ -157,6 +159,8 @@ class Segment:
             try:
                 data = read_file(self._disk, self.path(TIME_INDEX))
                 self._time_index = TimeIndex.decode(data, self.base_offset)
+                if not len(self._time_index) and self.size:
+                    raise IndexDamageError("it is empty")
                 self._time_index_written = len(self._time_index)
             except (FileNotFoundError, IndexDamageError):
                 self.rebuild_indexes()
@@ -408,7 +412,7 @@ class Segment:
         self._file = None
         if self._index is not None and self._index_written == len(self._index):
             self._index = None
-        if self._time_index is not None and self._time_index_written == len(self._time_index):
+        if self._time_index is not None and self._time_index_written == len(self._time_index) > 0:
             self._largest = self.largest_timestamp
             self._time_index = None
 

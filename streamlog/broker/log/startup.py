@@ -7,6 +7,7 @@ with its error and stops nobody else; nothing of it is changed.
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,9 @@ def lock_directory(disk: Disk, path: str) -> DiskLock:
     Raises:
         LogDirLockedError: Another server works on it; the message names its process.
     """
-    disk.make_dir(path)
+    if not disk.exists(path):
+        disk.make_dir(path)
+        disk.sync_dir(os.path.dirname(path) or "/")
     try:
         return disk.lock(join(path, LOCK))
     except DiskLockedError as error:
