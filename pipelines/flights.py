@@ -15,7 +15,6 @@ from streamlog import (
     GlobalTable,
     Stream,
     Topic,
-    Windowed,
     count,
     last,
     max_,
@@ -78,9 +77,7 @@ Flights = Annotated[Stream[Flight], Topic("flights", event_time=scheduled_depart
 
 
 @pipeline
-def delays_per_carrier(
-    flights: Flights, airlines: GlobalTable[Airline]
-) -> Stream[Windowed[Delays]]:
+def delays_per_carrier(flights: Flights, airlines: GlobalTable[Airline]) -> object:
     """Departed flights of each carrier and day, with their mean and largest delay."""
     return (
         flights.filter(lambda flight: flight.dep_delay is not None)
@@ -99,7 +96,7 @@ def delays_per_carrier(
 
 
 @pipeline
-def cancellations_per_origin(flights: Flights) -> Stream[Windowed[Cancellations]]:
+def cancellations_per_origin(flights: Flights) -> object:
     """Scheduled and cancelled flights of each airport and hour."""
     return (
         flights.key_by(lambda flight: flight.origin)

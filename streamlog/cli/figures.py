@@ -23,7 +23,7 @@ class _Rate:
 
     def update(self, now: float, count: int) -> float:
         self.samples.append((now, count))
-        while len(self.samples) > 2 and self.samples[1][0] < now - RATE_WINDOW_S:
+        while len(self.samples) > 2 and self.samples[1][0] <= now - RATE_WINDOW_S:
             self.samples.pop(0)
         then, before = self.samples[0]
         span = now - then

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from streamlog.cli.connection import client_config
+from streamlog.cli.connection import client_config, open_connection
 from streamlog.cli.figures import Figures, summary_line
 from streamlog.cli.loop import stop_asked_by_signals
 from streamlog.cli.output import note
+from streamlog.client.admin.values import NewTopic
 from streamlog.config import state_folder
 from streamlog.processing.worker.config import RunConfig, RunStatus
 from streamlog.processing.worker.run import run_worker
@@ -47,7 +48,10 @@ async def run_request(
 ) -> int:
     """Runs pipelines to the end of the request, or until a signal; returns the exit code."""
     state = request.state or settings.path("state.dir") or state_folder() / "state"
-    async with stop_asked_by_signals() as stop, _brokers(request, settings) as brokers:
+    async with (
+        stop_asked_by_signals() as stop,
+        _brokers(request, settings, pipelines) as brokers,
+    ):
         if request.workers > 1:
             command = worker_command(request, settings, brokers, state)
             return await supervise(command, request.workers, stop)
@@ -81,7 +85,9 @@ def worker_command(
 
 
 @asynccontextmanager
-async def _brokers(request: RunRequest, settings: Settings) -> AsyncIterator[tuple[str, ...]]:
+async def _brokers(
+    request: RunRequest, settings: Settings, pipelines: Sequence[AnyPipeline]
+) -> AsyncIterator[tuple[str, ...]]:
     """Yields the brokers that were named, or an embedded one."""
     if settings.brokers is not None:
         yield client_config(settings).brokers
@@ -93,7 +99,23 @@ async def _brokers(request: RunRequest, settings: Settings) -> AsyncIterator[tup
     async with open_server(BrokerConfig(data=folder, listen=(free_address(),))) as broker:
         if not request.quiet:
             note(f"embedded broker on {broker.host}:{broker.port}, data in {folder}")
-        yield (f"{broker.host}:{broker.port}",)
+        brokers = (f"{broker.host}:{broker.port}",)
+        await _create_sources(settings, brokers, pipelines)
+        yield brokers
+
+
+async def _create_sources(
+    settings: Settings, brokers: tuple[str, ...], pipelines: Sequence[AnyPipeline]
+) -> None:
+    """Creates the inputs that are missing: nobody else could do that on an embedded broker."""
+    plans = [pipeline.plan() for pipeline in pipelines]
+    names = sorted({name for plan in plans for name in (*plan.source_topics, *plan.table_topics)})
+    async with open_connection(settings, brokers) as (_, admin):
+        there = await admin.describe_topics(names)
+        missing = [name for name in names if name not in there]
+        if missing:
+            await admin.create_topics([NewTopic(name) for name in missing])
+            note(f"created {', '.join(missing)}; fill it: streamlog produce {missing[0]}")
 
 
 @asynccontextmanager

@@ -42,13 +42,11 @@ def command(
     data: Path | None, listen: tuple[str, ...], advertise: str | None, partitions: int
 ) -> None:
     """Run a broker that speaks Kafka's protocol, until SIGINT or SIGTERM."""
-    from streamlog.cli.loop import run_async, stopped_by_signals
+    from streamlog.cli.loop import run_async, stop_asked_by_signals
 
     given = invocation()
 
     async def main() -> None:
-        import trio
-
         from streamlog.broker.config import BrokerConfig
         from streamlog.cli.embedded import data_folder, listen_address, open_server
         from streamlog.cli.output import note
@@ -61,8 +59,9 @@ def command(
             advertise=parse_address(advertise) if advertise else None,
             partitions_default=partitions,
         )
-        async with stopped_by_signals(), open_server(config) as broker:
-            note(f"broker ready on {broker.host}:{broker.port}, data in {folder}")
-            await trio.sleep_forever()
+        async with stop_asked_by_signals() as stop, open_server(config) as broker:
+            for host, port in broker.addresses:
+                note(f"broker ready on {host}:{port}, data in {folder}")
+            await stop.wait()
 
     run_async(main, verbosity=given.verbosity)
