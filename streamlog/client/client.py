@@ -123,12 +123,12 @@ class Client:
         node_id: int,
         request: Request[R],
         *,
-        purpose: str = MAIN,
+        purpose: str | None = None,
         timeout_ms: float | None = None,
     ) -> R:
         """Sends a request to one broker and returns its answer."""
         wait_ms = self.config.request_timeout_ms if timeout_ms is None else timeout_ms
-        return await self.link(node_id, purpose).call(request, wait_ms)
+        return await self.link(node_id, purpose or MAIN).call(request, wait_ms)
 
     async def call_any(self, request: Request[R]) -> R:
         """Sends a request to one broker after the other until one answers."""

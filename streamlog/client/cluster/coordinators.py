@@ -58,6 +58,7 @@ async def commit_offsets(
     member_id: str = "",
     instance_id: str | None = None,
     node_id: int | None = None,
+    purpose: str | None = None,
 ) -> dict[TopicPartition, ErrorCode]:
     """Sends one OffsetCommit; returns the partitions' errors, NONE included.
 
@@ -83,7 +84,7 @@ async def commit_offsets(
         topics=list(topics.values()),
     )
     node = await find_coordinator(client, group) if node_id is None else node_id
-    response = await client.call(node, request)
+    response = await client.call(node, request, purpose=purpose)
     return {
         TopicPartition(topic_answer.name, answer.partition_index): ErrorCode(answer.error_code)
         for topic_answer in response.topics

@@ -159,14 +159,16 @@ class Link:
 
     async def run(self) -> None:
         """Connects when there is something to send, for as long as the link is open."""
-        with self._run_scope:
-            while not self.is_closed:
-                await self._demand.wait()
-                if not self._unsent:
-                    self._demand = trio.Event()
-                    continue
-                await self._connect_and_serve()
-        self.close()
+        try:
+            with self._run_scope:
+                while not self.is_closed:
+                    await self._demand.wait()
+                    if self._unsent:
+                        await self._connect_and_serve()
+                    else:
+                        self._demand = trio.Event()
+        finally:
+            self.close()
 
     async def _connect_and_serve(self) -> None:
         try:

@@ -145,6 +145,20 @@ class Membership:
             self._wants_rejoin or self._tells or self._telling
         )
 
+    @property
+    def has_to_tell(self) -> bool:
+        """Whether the listener is still to be called."""
+        return bool(self._tells or self._telling)
+
+    def last_words(self) -> list[Tell]:
+        """Returns what the listener must be told when the member leaves."""
+        self._tells.clear()
+        if not self.owned:
+            return []
+        is_member = self.generation != NO_GENERATION and self.phase is not Phase.FAILED
+        self._telling = TellRevoked(self.owned) if is_member else TellLost(self.owned)
+        return [self._telling]
+
     def next_action(self, now_ms: float) -> Action:
         """Returns the one thing to do now; see `actions`."""
         assert self._telling is None, "one action at a time"
