@@ -64,7 +64,7 @@ class _Inode:
 
 @dataclass(eq=False, slots=True)
 class _Directory:
-    """Names; `changes` are those that no sync has made safe: (name to remove, name to set, node)."""
+    """Names; `changes` are not yet synced: (name to remove, name to set, node)."""
 
     entries: dict[str, _Directory | _Inode] = field(default_factory=dict)
     durable: dict[str, _Directory | _Inode] = field(default_factory=dict)

@@ -273,6 +273,9 @@ class _Opener:
                 raise CorruptSegmentError(
                     segment.log_path, 0, f"it begins before {self.log_end_offset}, where it should"
                 )
+            if self._is_gap_before(segment, is_first=slot == first):
+                self._cut_gap(slot)
+                break
             damage = self._recover_segment(segment, snapshot)
             if damage is not None:
                 self._cut(slot, damage)
@@ -312,11 +315,26 @@ class _Opener:
         segment.verified.add(0, end)
         return damage
 
+    def _is_gap_before(self, segment: Segment, *, is_first: bool) -> bool:
+        """Tells whether the end of the segment before is missing, just at a batch's boundary."""
+        is_gap = segment.contiguous and not is_first and segment.base_offset > self.log_end_offset
+        if is_gap and self.log_end_offset < self.opening.recovery_point:
+            reason = f"offsets {self.log_end_offset} to {segment.base_offset - 1} are missing"
+            raise CorruptSegmentError(segment.log_path, 0, reason)
+        return is_gap
+
+    def _cut_gap(self, slot: int) -> None:
+        later = self.segments[slot:]
+        self.bytes_cut = sum(segment.size for segment in later)
+        self.reason = f"{later[0].log_path} does not continue offset {self.log_end_offset}"
+        self._drop(later)
+
     def _cut(self, slot: int, damage: DamagedBatchError) -> None:
         segment, later = self.segments[slot], self.segments[slot + 1 :]
         self.bytes_cut = segment.size - damage.position + sum(other.size for other in later)
         self.reason = f"{segment.log_path} at byte {damage.position}: {damage.reason}"
         self._drop(later)
+        self.disk.sync_dir(self.directory)  # before the segment ends well without them
         segment.cut(damage.position)
         segment.rebuild_indexes()
         self._sync(segment)

@@ -110,6 +110,9 @@ class Segment:
             for suffix in (LOG, INDEX, TIME_INDEX):
                 self._disk.unlink(self.path(suffix))
             raise
+        self._size = 0
+        self._index, self._time_index = OffsetIndex(self.base_offset), TimeIndex(self.base_offset)
+        self._largest = (NO_TIMESTAMP, self.base_offset)
 
     def __repr__(self) -> str:
         return f"<Segment {self.log_path}>"
@@ -215,6 +218,8 @@ class Segment:
                 could not be cut off again, and then the file must not be written any more.
         """
         file, position = self.file, self.size
+        assert self.index is not None  # loaded now: a rebuild must not see the new batches
+        assert self.time_index is not None
         try:
             file.pwrite(data, position)
         except OSError as error:

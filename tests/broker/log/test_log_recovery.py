@@ -1,7 +1,8 @@
-"""Opening a partition after a clean and an unclean end: what is kept, what is cut, what is refused."""
+"""Opening a partition after a clean and an unclean end: what is kept, cut and refused."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import pytest
@@ -21,7 +22,7 @@ from log_support import (
 from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.disk import join, read_file
 from streamlog.broker.log.errors import CorruptSegmentError
-from streamlog.broker.log.fake_disk import FakeDisk
+from streamlog.broker.log.fake_disk import DiskCrashError, FakeDisk
 from streamlog.broker.log.partition_log import PartitionLog
 from streamlog.errors import StorageError
 from streamlog.records.batch import read_header, stamp
@@ -153,6 +154,44 @@ def test_damage_above_the_recovery_point_cuts_later_segments_too() -> None:
     assert len(files_of(disk, ".log")) == 4
     fill(log, 60)
     assert_numbered(read_all(reopened(partition)), 0, bases[3] + 62)
+
+
+def test_a_sealed_segment_that_lost_its_end_at_a_boundary_takes_the_later_ones_with_it() -> None:
+    disk = FakeDisk()
+    partition = Partition(disk, SMALL)
+    log = partition.create()
+    fill(log, 60)
+    second = log.segments[1]
+    disk.open(second.log_path).truncate(second.size - 2 * ONE)
+    end = log.segments[2].base_offset - 2
+    log = reopened(partition)
+    assert (log.log_end_offset, len(log.segments)) == (end, 2)
+    fill(log, 10)
+    assert_numbered(read_all(reopened(partition)), 0, end + 10)
+    partition.recovery_point = second.base_offset + 7
+    disk.open(second.log_path).truncate(5 * ONE)
+    with pytest.raises(CorruptSegmentError, match=f"{second.base_offset + 5} to .* are missing"):
+        reopened(partition)
+
+
+def test_cutting_may_be_interrupted_anywhere_and_leaves_no_gap() -> None:
+    for power in (False, True):
+        for step in range(1, 60):
+            disk = FakeDisk()
+            partition = Partition(disk, SMALL)
+            log = partition.create()
+            fill(log, 80)
+            damaged = log.segments[1]
+            partition.recovery_point = damaged.base_offset
+            disk.flip(damaged.log_path, 3 * ONE + 70)
+            disk.restart()
+            disk.crash_at = disk.steps + step
+            with contextlib.suppress(DiskCrashError):
+                partition.open()
+            disk.lose_power(random.Random(step)) if power else disk.restart()
+            log = partition.open()
+            assert log.log_end_offset == damaged.base_offset + 3
+            assert_numbered(read_all(log), 0, log.log_end_offset)
 
 
 def test_sealed_segments_below_the_recovery_point_are_checked_when_they_are_read() -> None:
