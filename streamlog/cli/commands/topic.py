@@ -9,6 +9,9 @@ import click
 from streamlog.cli.command import Group, Invocation, invocation
 from streamlog.errors import RefusedError, UsageError
 
+TOPIC_CONFIG = "DYNAMIC_TOPIC_CONFIG"
+"""The source of what was set for this topic, not inherited."""
+
 if TYPE_CHECKING:
     from streamlog.client.admin.admin import Admin
     from streamlog.client.admin.values import TopicDescription
@@ -126,7 +129,7 @@ async def _describe_one(admin: Admin, topic: TopicDescription, given: Invocation
         partitions.rows.append([p.partition, p.leader, replicas, in_sync, start, end, end - start])
     configs = Table(["SETTING", "VALUE", "SOURCE"])
     for entry in await admin.describe_configs(topic.name):
-        if given.verbosity or not entry.is_default:
+        if given.verbosity or entry.source == TOPIC_CONFIG:
             configs.rows.append([entry.name, entry.value, entry.source])
     if given.is_json:
         write_json(
