@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from streamlog.client.client import Client
     from streamlog.config import Settings
 
+BOOTSTRAP_TIMEOUT_MS = 2_000
+"""Somebody waits at the terminal: long enough for a broker that is just starting."""
+
 
 def client_config(settings: Settings, brokers: tuple[str, ...] | None = None) -> ClientConfig:
     """Returns the client's configuration; `brokers` stand above those of the settings."""
@@ -26,6 +29,7 @@ def client_config(settings: Settings, brokers: tuple[str, ...] | None = None) ->
         brokers=brokers or settings.brokers or BROKERS_DEFAULT,
         client_id=settings.text("client.id") or default.client_id,
         request_timeout_ms=settings.number("request.timeout.ms") or default.request_timeout_ms,
+        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
         connect_timeout_ms=settings.number("connect.timeout.ms") or default.connect_timeout_ms,
     )
 
@@ -44,6 +48,9 @@ async def open_connection(
         async with open_client(config) as client:
             yield client, Admin(client)
     except UnreachableError as error:
+        if type(error) is not UnreachableError:
+            # Somebody answers, but no Kafka broker: that error knows better what to do.
+            raise
         raise UnreachableError(
             error.message,
             hint="Start one here: streamlog server. Or name another: -X brokers=HOST:PORT",
