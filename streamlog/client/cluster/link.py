@@ -13,6 +13,7 @@ whose answer is overdue takes the connection down: nothing behind that answer wo
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
@@ -194,7 +195,7 @@ class Link:
             try:
                 stream = await self._network.connect(self.address.host, self.address.port)
             except OSError as error:
-                raise self._unreachable(str(error)) from error
+                raise self._unreachable(reason_of(error)) from error
             reader = FrameReader(stream, str(self.address), config.response_bytes_max)
             try:
                 self.versions = await exchange_versions(
@@ -312,3 +313,12 @@ def overdue(address: BrokerAddress, request: object, timeout_ms: float) -> Conne
     return ConnectionLostError(
         f"{address} did not answer {type(request).__name__} within {timeout_ms:,.0f} ms"
     )
+
+
+def reason_of(error: OSError) -> str:
+    """Returns what the system says; trio keeps that behind "all attempts failed"."""
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    first = cause if isinstance(cause, OSError) else error
+    return os.strerror(first.errno).lower() if first.errno else str(first)
