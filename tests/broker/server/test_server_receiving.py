@@ -153,12 +153,13 @@ async def test_the_deadline_is_far_while_idle_near_while_receiving_never_while_h
         nursery.start_soon(reader.receive)
         await trio.testing.wait_all_tasks_blocked()
         assert reader.deadline == trio.current_time() + LIMITS.idle_timeout_s
-        assert reader.is_idle
+        was_idle = reader.is_idle
         peer.sendall(framed(b"x" * 50_000)[:100])
         await trio.testing.wait_all_tasks_blocked()
         assert reader.deadline == trio.current_time() + LIMITS.transfer_seconds(50_000)
-        assert not reader.is_idle
+        is_idle = reader.is_idle
         peer.sendall(b"x" * 49_904)
+    assert (was_idle, is_idle) == (True, False)
     assert reader.deadline == float("inf")
 
 
