@@ -250,7 +250,7 @@ class Accumulator:
         elif code in TOO_LARGE:
             self.on_too_large(batch, code)
         elif self._config.idempotent and code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER:
-            if queue.is_oldest(batch) and not queue.is_restarting:
+            if queue.is_oldest(batch):
                 queue.begin_epoch()
             self._retry(batch, now_ms)
         elif self._config.idempotent and code in EPOCH_TROUBLE:

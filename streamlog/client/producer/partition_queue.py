@@ -6,12 +6,18 @@ The machine behind "idempotent, five in flight, never reordered" (KIP-98, KIP-18
 * A batch gets its sequence numbers when it is first sent, and keeps them. The broker takes only
   the next number, so a batch that arrives before its predecessor is refused
   (OUT_OF_ORDER_SEQUENCE_NUMBER), and one that arrives twice is recognised.
+* Until a partition's first batch of an epoch is acknowledged, it is alone in flight: a broker that
+  knows nothing of a producer takes any number, so a second batch could get in before the first.
 * A batch that failed goes back to its old place. While it waits or is sent again, the ones behind
-  it that were sent come back too; they are sent again one at a time, oldest first.
-* A batch given up leaves a gap in the numbers. If it is certain that it is not in the log (its only
-  attempt was refused), the numbers are dealt anew from its own; if not, a new epoch begins at 0.
-  Either happens when nothing is in flight any more (`_restart`). An epoch is of one partition here:
-  brokers check epochs partition by partition, as long as there are no transactions.
+  it that were sent come back too; they are sent again one at a time, oldest first, and nothing new
+  follows meanwhile: a broker knows only the last five batches again.
+* A batch that is given up leaves a gap. If it was *refused* (its only attempt), it is certain that
+  neither it nor any batch behind it is in the log: these get new numbers, from its own on, as soon
+  as nothing before it is left and nothing is in flight. If it may be in the log, the numbers go on;
+  then either it was there, or the next batch is refused as out of order.
+* The oldest batch being out of order means that it is not in the log, nor any behind it: they get
+  numbers from 0 of a new epoch. An epoch is of one partition here: brokers check epochs partition
+  by partition, as long as there are no transactions.
 
 Without idempotence only one batch of a partition is in flight, which keeps the order too.
 """
@@ -47,16 +53,16 @@ class PartitionQueue:
         self.in_flight: list[Batch] = []
         self.retry_at_ms = 0.0
         """After a failure, nothing is sent before this time."""
-        self.failures = 0
-        """Consecutive ones; for the back-off."""
         self.identity: ProducerIdentity | None = None
         self.spent_producer_id = -1
         """An id whose epochs are used up: another one is needed."""
         self._idempotent = idempotent
         self._next_sequence = 0
-        self._restart_at: Batch | None = None
+        self._refused: Batch | None = None
         """The first batch given up whose numbers are free again."""
-        self._restart_epoch = False
+        self._wants_epoch = False
+        self._is_established = False
+        """Whether the broker has acknowledged a batch of this identity."""
         self._batch_count = 0
 
     @property
@@ -89,23 +95,28 @@ class PartitionQueue:
             return None
         if not self._idempotent:
             return None if self.in_flight else self.waiting[0]
-        if not self._prepare(identity):
-            return None
-        head = self.waiting[0]
-        if head.is_sequenced and self.in_flight and self.in_flight[0].order < head.order:
-            return None
-        return head
-
-    def _prepare(self, identity: ProducerIdentity | None) -> bool:
-        """Deals numbers anew if that is due; returns whether there is an identity to send under."""
-        if self._restart_epoch or self._restart_at is not None:
+        if self._must_renumber():
             if self.in_flight:
-                return False
-            self._restart()
+                return None
+            self._renumber()
         if self.identity is None and not self.needs(identity):
             self.identity = identity
             self._next_sequence = 0
-        return self.identity is not None
+        head = self.waiting[0]
+        if self.identity is None or (self.in_flight and not self._may_follow(head)):
+            return None
+        return head
+
+    def _may_follow(self, head: Batch) -> bool:
+        """Whether a batch may be sent while others are in flight."""
+        if head.is_sequenced:
+            return head.order < self.in_flight[0].order
+        return self._is_established and self.in_flight[0].attempts == 1
+
+    def _must_renumber(self) -> bool:
+        if self._wants_epoch:
+            return True
+        return self._refused is not None and self.waiting[0].order > self._refused.order
 
     def needs(self, identity: ProducerIdentity | None) -> bool:
         """Whether this partition can be sent to only under another identity than this one."""
@@ -115,21 +126,26 @@ class PartitionQueue:
             and (identity is None or identity.producer_id == self.spent_producer_id)
         )
 
-    def _restart(self) -> None:
+    def _renumber(self) -> None:
         for batch in self.waiting:
             batch.unsequence()
-        if self._restart_epoch:
-            assert self.identity is not None
-            producer_id, epoch = self.identity.producer_id, self.identity.epoch + 1
-            if epoch <= EPOCH_MAX:
-                self.identity = ProducerIdentity(producer_id, epoch)
-            else:
-                self.identity, self.spent_producer_id = None, producer_id
-            self._next_sequence = 0
-        elif self._restart_at is not None:
-            self._next_sequence = self._restart_at.base_sequence
-        self._restart_at = None
-        self._restart_epoch = False
+        if self._wants_epoch:
+            self._begin_epoch()
+        else:
+            assert self._refused is not None
+            self._next_sequence = self._refused.base_sequence
+        self._refused = None
+        self._wants_epoch = False
+
+    def _begin_epoch(self) -> None:
+        assert self.identity is not None
+        producer_id, epoch = self.identity.producer_id, self.identity.epoch + 1
+        if epoch <= EPOCH_MAX:
+            self.identity = ProducerIdentity(producer_id, epoch)
+        else:
+            self.identity, self.spent_producer_id = None, producer_id
+        self._next_sequence = 0
+        self._is_established = False
 
     def send(self, batch: Batch) -> None:
         """Moves the batch that `sendable` returned into flight."""
@@ -146,10 +162,7 @@ class PartitionQueue:
     def succeeded(self, batch: Batch) -> None:
         """The batch is in the log."""
         self.in_flight.remove(batch)
-        self.failures = 0
-        if self._restart_at is not None:
-            # A broker that knew nothing of the producer took a later number: do not go back.
-            self._restart_epoch = True
+        self._is_established = True
 
     def back(self, batch: Batch) -> None:
         """The batch goes back to its place, to be sent again."""
@@ -161,14 +174,9 @@ class PartitionQueue:
         others = (*self.in_flight[:1], *self.waiting[:1])
         return all(batch.order <= other.order for other in others)
 
-    @property
-    def is_restarting(self) -> bool:
-        """Whether numbers are to be dealt anew once nothing is in flight."""
-        return self._restart_epoch or self._restart_at is not None
-
     def begin_epoch(self) -> None:
-        """Numbers begin at 0 of a new epoch: what the broker has is not what we believe."""
-        self._restart_epoch = self._idempotent
+        """Has numbers begin at 0 of a new epoch: what the broker has is not what we believed."""
+        self._wants_epoch = self._idempotent
 
     def split(self, batch: Batch) -> None:
         """Puts the two halves of a batch in flight back in its place."""
@@ -180,12 +188,12 @@ class PartitionQueue:
         """Takes a batch out for good; see the module about the gap it leaves."""
         was_refused = batch in self.in_flight and batch.attempts == 1
         (self.in_flight if batch in self.in_flight else self.waiting).remove(batch)
-        if not batch.is_sequenced:
-            return
-        if not was_refused:
-            self._restart_epoch = True
-        elif self._restart_at is None or batch.order < self._restart_at.order:
-            self._restart_at = batch
+        if (
+            batch.is_sequenced
+            and was_refused
+            and (self._refused is None or batch.order < self._refused.order)
+        ):
+            self._refused = batch
 
     @staticmethod
     def _insert(batches: list[Batch], batch: Batch) -> None:
