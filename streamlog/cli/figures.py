@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 RATE_WINDOW_S = 2.0
 """Over how long a rate is taken: long enough to be steady, short enough to be live."""
 
+UPRIGHT_MAX = 3
+"""More pipelines than this do not fit beside each other."""
+
 
 @dataclass(slots=True)
 class _Rate:
@@ -61,6 +64,21 @@ class Figures:
                 ]
             )
         return table
+
+
+def upright(table: Table) -> Table:
+    """Turns a few rows into columns, so that their figures fit a terminal of 80 columns.
+
+    >>> upright(Table(["NAME", "LAG"], [["a", "1"], ["b", "2"]])).rows
+    [['LAG', '1', '2']]
+    """
+    if len(table.rows) > UPRIGHT_MAX:
+        return table
+    columns = ["", *(str(row[0]) for row in table.rows)]
+    turned = Table(columns)
+    for position, name in enumerate(table.columns[1:], start=1):
+        turned.rows.append([name, *(row[position] for row in table.rows)])
+    return turned
 
 
 def summary_line(figures: PipelineStatus) -> str:

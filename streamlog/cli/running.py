@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from streamlog.cli.connection import client_config, open_connection
-from streamlog.cli.figures import Figures, summary_line
+from streamlog.cli.figures import Figures, summary_line, upright
 from streamlog.cli.loop import stop_asked_by_signals
 from streamlog.cli.output import note
 from streamlog.client.admin.values import NewTopic
@@ -135,7 +135,7 @@ async def _shown(status: RunStatus, *, quiet: bool) -> AsyncIterator[None]:
         async def refresh() -> None:
             while True:
                 table = figures.table(trio.current_time(), time.time_ns() // 1_000_000)
-                live.update(rich_table(table), refresh=True)
+                live.update(rich_table(upright(table)), refresh=True)
                 await trio.sleep(REFRESH_S)
 
         async with trio.open_nursery() as nursery:

@@ -50,6 +50,7 @@ def command(
         from streamlog.broker.config import BrokerConfig
         from streamlog.cli.embedded import data_folder, listen_address, open_server
         from streamlog.cli.output import note
+        from streamlog.cli.systemd import READY, STOPPING, notify
         from streamlog.client.config import parse_address
 
         folder = data_folder(data, given.settings)
@@ -62,6 +63,8 @@ def command(
         async with stop_asked_by_signals() as stop, open_server(config) as broker:
             for host, port in broker.addresses:
                 note(f"broker ready on {host}:{port}, data in {folder}")
+            notify(READY)
             await stop.wait()
+            notify(STOPPING)
 
     run_async(main, verbosity=given.verbosity)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from streamlog.cli.figures import upright
 from streamlog.cli.output import note, rich_table
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 REFRESH_S = 0.25
 LINE_INTERVAL_S = 5.0
 """Between two lines where there is no terminal to redraw."""
+
+LINES_BESIDE_RESULTS = 18
+"""Lines of the screen that the figures, headings and margins take."""
 
 
 @asynccontextmanager
@@ -98,15 +102,19 @@ async def _live_table(figures: Figures, results: Results) -> AsyncIterator[None]
     from rich.console import Console, Group
     from rich.live import Live
 
+    console = Console(stderr=True)
+
     def picture() -> RenderableType:
         now, wall_ms = trio.current_time(), time.time_ns() // 1_000_000
+        newest = results.newest_table()
+        room = max(console.size.height - LINES_BESIDE_RESULTS, 1)
+        newest.rows = newest.rows[:room]
         return Group(
-            rich_table(figures.table(now, wall_ms)),
-            rich_table(results.newest_table()),
+            rich_table(upright(figures.table(now, wall_ms))),
+            rich_table(newest),
             "Ctrl-C ends it; what was done is kept.",
         )
 
-    console = Console(stderr=True)
     with Live(picture(), console=console, auto_refresh=False, transient=True) as live:
 
         async def refresh() -> None:
