@@ -33,7 +33,7 @@ from streamlog.broker.log.flush import FlushTicket, LogPosition, Unsynced
 from streamlog.broker.log.index import NO_TIMESTAMP
 from streamlog.broker.log.log_parts import AppendInfo, LogParts
 from streamlog.broker.log.log_slice import LogSlice
-from streamlog.broker.log.names import INDEX, LEADER_EPOCHS, TIME_INDEX
+from streamlog.broker.log.names import INDEX, LEADER_EPOCHS, SNAPSHOT, TIME_INDEX
 from streamlog.broker.log.segment import Segment
 from streamlog.broker.log.snapshots import remove_snapshots, write_snapshot
 from streamlog.broker.log.validation import prepare_batch, split_batches
@@ -294,7 +294,8 @@ class PartitionLog:
         try:
             for file, suffix in zip(active.seal(), (INDEX, TIME_INDEX), strict=False):
                 self._unsynced.files[active.path(suffix)] = file
-            write_snapshot(self._pool.disk, self.directory, offset, self.producers)
+            snapshot = write_snapshot(self._pool.disk, self.directory, offset, self.producers)
+            self._unsynced.files[fresh.path(SNAPSHOT)] = snapshot
         except OSError as error:
             # Indexes and snapshots can be made again from the log, which is sealed nevertheless.
             if error.errno not in DISK_FULL:
@@ -472,7 +473,7 @@ class PartitionLog:
                 ticket.run(disk)
                 self.flushed(ticket)
             self._write_epochs()
-            write_snapshot(disk, self.directory, self.log_end_offset, self.producers)
+            write_snapshot(disk, self.directory, self.log_end_offset, self.producers).datasync()
             remove_snapshots(disk, self.directory, below=self._bases[0])
         self.release()
 

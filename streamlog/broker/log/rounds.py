@@ -86,6 +86,7 @@ class FlushRounds:
         self._dirty: dict[PartitionLog, None] = {}
         self._checkpoints_asked = self._checkpoints_done = 0
         self._checkpoint_error: OSError | None = None
+        self._stopped: LogOfflineError | None = None
         self._work = trio.Event()
         self._round_done = trio.Event()
         self._running = False
@@ -117,7 +118,7 @@ class FlushRounds:
         """
         await trio.lowlevel.checkpoint()
         while log.flushed_offset < offset and log.high_watermark < offset:
-            offline = log.offline or self.offline
+            offline = log.offline or self.offline or self._stopped
             if offline is not None:
                 raise offline
             if log.has_unsynced:  # else the round that runs has it
@@ -134,8 +135,9 @@ class FlushRounds:
         number = self._checkpoints_asked
         self._work.set()
         while self._checkpoints_done < number:
-            if self.offline is not None:
-                raise self.offline
+            offline = self.offline or self._stopped
+            if offline is not None:
+                raise offline
             await self._round_done.wait()
         if self._checkpoint_error is not None:
             raise LogError(f"a checkpoint was not written: {self._checkpoint_error}")
@@ -152,12 +154,17 @@ class FlushRounds:
 
     async def run(self) -> None:
         """Runs rounds for as long as the directory is fine."""
-        while self.offline is None:
-            await self._work.wait()
-            self._work = trio.Event()
-            work = self._begin()
-            if work.tickets or work.checkpoints:
-                await self._run_round(work)
+        try:
+            while self.offline is None:
+                await self._work.wait()
+                self._work = trio.Event()
+                work = self._begin()
+                if work.tickets or work.checkpoints:
+                    await self._run_round(work)
+        finally:
+            # Whoever waits under a shield would wait for ever.
+            self._stopped = LogOfflineError(f"the server of {self._directory} is stopping")
+            self._wake_waiters()
 
     def _begin(self) -> _Round:
         dirty, self._dirty = self._dirty, {}

@@ -5,8 +5,8 @@ version (i16, 1), CRC-32C of what follows (u32), a count (i32), and per producer
 sequence, last offset, offset delta, timestamp, coordinator epoch and the first offset of its open
 transaction. Only the last batch of a producer is in it; the other four are read back from the log.
 
-A file is written under another name and renamed. It is not synced: its CRC tells whether it is
-whole, and without it the state is rebuilt from an older one and the log.
+A file is written under another name and renamed. Its CRC tells whether it is whole, and without
+it the state is rebuilt from an older one and the log.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from streamlog.broker.log.producers import (
 )
 
 if TYPE_CHECKING:
-    from streamlog.broker.log.disk import Disk
+    from streamlog.broker.log.disk import Disk, DiskFile
 
 _VERSION = 1
 _HEAD = struct.Struct(">hIi")
@@ -88,15 +88,19 @@ def decode_snapshot(data: bytes) -> ProducerStates:
     return states
 
 
-def write_snapshot(disk: Disk, directory: str, offset: int, states: ProducerStates) -> None:
-    """Writes `<offset>.snapshot`; raises `OSError` if the disk does not take it."""
+def write_snapshot(disk: Disk, directory: str, offset: int, states: ProducerStates) -> DiskFile:
+    """Writes `<offset>.snapshot` and returns it, not yet synced.
+
+    Raises:
+        OSError: The disk did not take it.
+    """
     path = join(directory, offset_name(offset, SNAPSHOT))
     temporary = path + TEMPORARY
     file = disk.open(temporary, create=True)
     file.truncate(0)
     file.pwrite(encode_snapshot(states), 0)
-    file.close()
     disk.rename(temporary, path)
+    return file
 
 
 def snapshot_offsets(disk: Disk, directory: str) -> list[int]:

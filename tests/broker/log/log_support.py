@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streamlog.broker.log.config import LogConfig
-from streamlog.broker.log.disk import Disk
 from streamlog.broker.log.fake_disk import FakeDisk
 from streamlog.broker.log.pool import FilePool
 from streamlog.broker.log.recovery import (
@@ -23,6 +22,7 @@ from streamlog.records.codec import decode_batches, encode_batch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from streamlog.broker.log.disk import Disk
     from streamlog.broker.log.log_parts import AppendInfo
     from streamlog.broker.log.partition_log import PartitionLog
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 from log_support import (
@@ -24,7 +25,9 @@ from log_support import (
 from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.errors import CorruptSegmentError
 from streamlog.broker.log.fake_disk import DiskCrashError, FakeDisk
-from streamlog.broker.log.partition_log import PartitionLog
+
+if TYPE_CHECKING:
+    from streamlog.broker.log.partition_log import PartitionLog
 
 CONFIG = LogConfig(segment_bytes=600, index_interval_bytes=150)
 PRODUCER = 7

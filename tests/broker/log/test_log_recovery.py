@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 from log_support import (
@@ -23,9 +24,11 @@ from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.disk import join, read_file
 from streamlog.broker.log.errors import CorruptSegmentError
 from streamlog.broker.log.fake_disk import DiskCrashError, FakeDisk
-from streamlog.broker.log.partition_log import PartitionLog
 from streamlog.errors import StorageError
 from streamlog.records.batch import read_header, stamp
+
+if TYPE_CHECKING:
+    from streamlog.broker.log.partition_log import PartitionLog
 
 SMALL = LogConfig(segment_bytes=1024, index_interval_bytes=100)
 FIRST_LOG = join(DIRECTORY, "00000000000000000000.log")
@@ -205,15 +208,12 @@ def test_sealed_segments_below_the_recovery_point_are_checked_when_they_are_read
     disk.flip(damaged.log_path, 3 * ONE + 75)
     log = reopened(partition, clean=True)
     bad = damaged.base_offset + 3
-    found: dict[int, bytes | None] = {}
     at = 0
+    while at < bad:
+        at += log.read(at, 1 << 20, at_least_one=True).size // ONE
+    assert at == bad, "everything before the damage is served, and nothing of it"
     with pytest.raises(CorruptSegmentError) as caught:
-        while True:
-            part = log.read(at, 1 << 20, at_least_one=True)
-            header_count = part.size // ONE
-            found.update(dict.fromkeys(range(at, at + header_count)))
-            at += header_count
-    assert at == bad, "everything before the damage is served"
+        log.read(bad, 1 << 20, at_least_one=True)
     assert caught.value.path == damaged.log_path
     assert caught.value.position == 3 * ONE
     with pytest.raises(CorruptSegmentError):
