@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from streamlog import (
     GlobalTable,
+    Output,
     Stream,
     Topic,
     count,
@@ -77,7 +78,7 @@ Flights = Annotated[Stream[Flight], Topic("flights", event_time=scheduled_depart
 
 
 @pipeline
-def delays_per_carrier(flights: Flights, airlines: GlobalTable[Airline]) -> object:
+def delays_per_carrier(flights: Flights, airlines: GlobalTable[Airline]) -> Output:
     """Departed flights of each carrier and day, with their mean and largest delay."""
     return (
         flights.filter(lambda flight: flight.dep_delay is not None)
@@ -96,7 +97,7 @@ def delays_per_carrier(flights: Flights, airlines: GlobalTable[Airline]) -> obje
 
 
 @pipeline
-def cancellations_per_origin(flights: Flights) -> object:
+def cancellations_per_origin(flights: Flights) -> Output:
     """Scheduled and cancelled flights of each airport and hour."""
     return (
         flights.key_by(lambda flight: flight.origin)

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from streamlog import Stream, pipeline, tumbling
+from streamlog import Output, Stream, pipeline, tumbling
 
 
 @pipeline
-def wordcount(lines: Stream[str]) -> object:
+def wordcount(lines: Stream[str]) -> Output:
     """How often each word came, every ten seconds."""
     return (
         lines.flat_map(str.split, to=str)

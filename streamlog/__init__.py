@@ -1,1 +1,61 @@
-"""streamlog: stream processing on the log, in Python."""
+"""streamlog: stream processing on the log, in Python.
+
+The names with which pipelines are written; each is imported when it is first used, so that the
+command, which lives below this package too, starts at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamlog.processing.dsl.aggregates import count, first, last, max_, mean, min_, sum_
+    from streamlog.processing.dsl.pipeline import Pipeline, pipeline
+    from streamlog.processing.dsl.stream import GlobalTable, Output, Stream
+    from streamlog.processing.dsl.topic import Topic
+    from streamlog.processing.dsl.windowed import Windowed
+    from streamlog.processing.windows.tumbling import tumbling
+
+_DSL = "streamlog.processing.dsl"
+_MODULE_OF = {
+    **dict.fromkeys(
+        ("count", "first", "last", "max_", "mean", "min_", "sum_"), f"{_DSL}.aggregates"
+    ),
+    **dict.fromkeys(("Pipeline", "pipeline"), f"{_DSL}.pipeline"),
+    **dict.fromkeys(("GlobalTable", "Output", "Stream"), f"{_DSL}.stream"),
+    "Topic": f"{_DSL}.topic",
+    "Windowed": f"{_DSL}.windowed",
+    "tumbling": "streamlog.processing.windows.tumbling",
+}
+
+__all__ = [
+    "GlobalTable",
+    "Output",
+    "Pipeline",
+    "Stream",
+    "Topic",
+    "Windowed",
+    "count",
+    "first",
+    "last",
+    "max_",
+    "mean",
+    "min_",
+    "pipeline",
+    "sum_",
+    "tumbling",
+]
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(module), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

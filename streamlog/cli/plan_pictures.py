@@ -4,23 +4,55 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from streamlog.processing.dsl.nodes import (
+    FilterNode,
+    FlatMapNode,
+    JoinNode,
+    KeyByNode,
+    MapNode,
+    MergeNode,
+    PeekNode,
+    SourceNode,
+    TableNode,
+    ToNode,
+    WindowNode,
+)
 
-    from streamlog.processing.plan.plan import Plan, SubTopologyPlan
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from streamlog.processing.plan.plan import Plan, Step, SubTopologyPlan
+
+VERBS: dict[type, str] = {
+    SourceNode: "read",
+    TableNode: "look up",
+    MapNode: "map",
+    FilterNode: "filter",
+    FlatMapNode: "flat_map",
+    PeekNode: "peek",
+    KeyByNode: "key_by",
+    MergeNode: "merge",
+    JoinNode: "join",
+    WindowNode: "window",
+    ToNode: "to",
+}
 
 
 def plan_as_text(plan: Plan) -> str:
     """Writes a plan for people."""
-    lines = [
-        f"pipeline {plan.name}",
-        f"  reads {_list(plan.source_topics)}",
-        *([f"  looks up {_list(plan.table_topics)}"] if plan.table_topics else []),
-        f"  writes {_list(plan.output_topics)}",
-    ]
+    lines = [f"pipeline {plan.name}"]
+    for title, topics in (
+        ("reads", plan.source_topics),
+        ("looks up", plan.table_topics),
+        ("writes", plan.output_topics),
+    ):
+        if topics:
+            lines.append(f"  {title:<9} {', '.join(topics)}")
     for sub in plan.sub_topologies:
         lines += ["", f"  sub-topology {sub.name}"]
-        lines += [f"    {title:<12}{_list(topics)}" for title, topics in _facts(sub) if topics]
+        for title, entries in _facts(sub):
+            for position, entry in enumerate(entries):
+                lines.append(f"    {title if position == 0 else '':<13} {entry}")
     return "\n".join(lines)
 
 
@@ -28,14 +60,57 @@ def _facts(sub: SubTopologyPlan) -> list[tuple[str, Sequence[str]]]:
     return [
         ("input", sub.input_topics),
         ("tables", sub.table_topics),
+        ("steps", list(_steps(sub))),
+        ("stores", _stores(sub)),
         ("repartitions", sub.repartition_topics),
         ("output", sub.output_topics),
         ("changelog", (sub.changelog_topic,)),
     ]
 
 
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(names) or "nothing"
+def _steps(sub: SubTopologyPlan) -> Iterator[str]:
+    """The steps in the order in which a record passes them, with the user's lines."""
+
+    def walk(steps: Sequence[Step]) -> Iterator[str]:
+        for step in steps:
+            verb = VERBS[type(step.node)]
+            name = step.node.name.removeprefix(verb).removeprefix("-")
+            name = f" {name}" if name else ""
+            target = f" -> {step.topic}" if step.topic else ""
+            if step.shown:
+                yield f"{verb}{name} ({step.node.location}){target}"
+            yield from walk(step.children)
+
+    for tree in (sub.entry, *sub.windows):
+        yield from walk(tree.steps)
+
+
+def _stores(sub: SubTopologyPlan) -> list[str]:
+    """The windowed steps, with what they keep for each key and window."""
+    stores = []
+    for tree in sub.windows:
+        node = tree.root
+        assert isinstance(node, WindowNode)
+        fields = [
+            f"{each.field}={each.kind}" if each.field else each.kind for each in node.aggregates
+        ]
+        stores.append(
+            f"{node.name}: tumbling {_span(node.windows.size_ms)}, grace {_span(node.grace_ms)}: "
+            + ", ".join(fields)
+        )
+    return stores
+
+
+def _span(milliseconds: int) -> str:
+    """Writes a duration in its largest whole unit.
+
+    >>> _span(86_400_000), _span(90_000), _span(0)
+    ('1 d', '90 s', '0 s')
+    """
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
+        if milliseconds % size == 0 and (milliseconds or unit == "s"):
+            return f"{milliseconds // size} {unit}"
+    return f"{milliseconds} ms"
 
 
 def plan_as_json(plan: Plan) -> dict[str, object]:
@@ -50,7 +125,7 @@ def plan_as_json(plan: Plan) -> dict[str, object]:
                 "name": sub.name,
                 "level": sub.level,
                 "upstream": list(sub.upstream),
-                **{title: list(topics) for title, topics in _facts(sub)},
+                **{title: list(entries) for title, entries in _facts(sub)},
             }
             for sub in plan.sub_topologies
         ],
@@ -58,7 +133,7 @@ def plan_as_json(plan: Plan) -> dict[str, object]:
 
 
 def plan_as_mermaid(plans: Sequence[Plan]) -> str:
-    """Writes plans as one flowchart: topics are cylinders, sub-topologies boxes, stores hang on."""
+    """Writes plans as a flowchart: topics are cylinders, sub-topologies boxes with stores."""
     ids: dict[str, str] = {}
     lines = ["flowchart LR"]
     edges: list[str] = []
@@ -70,7 +145,8 @@ def plan_as_mermaid(plans: Sequence[Plan]) -> str:
         lines.append(f'  subgraph p{number}["{plan.name}"]')
         for position, sub in enumerate(plan.sub_topologies):
             box = f"p{number}s{position}"
-            lines.append(f'    {box}["{sub.name}"]')
+            stores = "".join(f"<br/>store {tree.root.name}" for tree in sub.windows)
+            lines.append(f'    {box}["{sub.name}{stores}"]')
             edges += [f"  {topic(name)} --> {box}" for name in sub.input_topics]
             edges += [f"  {topic(name)} -.->|look up| {box}" for name in sub.table_topics]
             edges += [
