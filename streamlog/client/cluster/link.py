@@ -21,7 +21,7 @@ import trio
 
 from streamlog.client.cluster.frames import FrameReader
 from streamlog.client.cluster.handshake import exchange_versions
-from streamlog.client.errors import ConnectionLostError
+from streamlog.client.errors import ConnectionLostError, NotKafkaError
 from streamlog.errors import StreamlogError
 from streamlog.wire.api import spec_of
 from streamlog.wire.errors import DecodeError
@@ -284,8 +284,14 @@ class Link:
             try:
                 frame = await reader.next_frame()
                 self._dispatch(frame)
-            except (ConnectionLostError, DecodeError) as error:
+            except ConnectionLostError as error:
                 self._break(error)
+                return
+            except (DecodeError, NotKafkaError) as error:
+                # The broker may have acted on what is under way all the same.
+                self._break(
+                    ConnectionLostError(f"{self.address} broke the protocol: {error.message}")
+                )
                 return
 
     def _dispatch(self, frame: memoryview) -> None:
