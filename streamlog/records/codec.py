@@ -87,6 +87,11 @@ def decode_batches(
     last_offset = -1
     cost = 0
     for position, header in iter_headers(buffer):
+        if cost > bytes_max:
+            break
+        # First of all: an altered header could make a batch look like one to be skipped.
+        if check_crc:
+            verify_crc(buffer, position, header)
         _check_offsets(header)
         if header.base_offset <= last_offset:
             raise CorruptRecordError(
@@ -95,10 +100,6 @@ def decode_batches(
         last_offset = header.last_offset
         if last_offset < fetch_offset:
             continue
-        if cost > bytes_max:
-            break
-        if check_crc:
-            verify_crc(buffer, position, header)
         if not header.is_control:
             decoded = decode_batch(buffer, position, header, bytes_max=bytes_max)
             cost += _cost(decoded)

@@ -13,8 +13,9 @@ Where the bound does not fit but the truth might, the ceiling itself is the outp
 
 Snappy comes in two shapes. Java's clients write the stream of the xerial library (a magic, two
 versions, and chunks that each bear their size), librdkafka writes one bare block; both are read,
-the first is written. Everything comes back as `bytes` because the record decoder is compiled for
-that type.
+the first is written. An lz4 frame is written here too, block by block, because cramjam's own frame
+links its blocks, and Java's clients refuse linked blocks. Everything comes back as `bytes` because
+the record decoder is compiled for that type.
 """
 
 from __future__ import annotations
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 GZIP_LEVEL: Final = 6
 ZSTD_LEVEL: Final = 3
-LZ4_LEVEL: Final = 0
-"""cramjam's own default is seven times slower for a few per cent less."""
-
 _GZIP_WINDOW: Final = 31
 
 XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
@@ -48,6 +46,10 @@ _SNAPPY_RATIO_MAX: Final = 32
 _LZ4_MAGIC: Final = 0x184D2204
 _LZ4_VERSION: Final = 0x40
 _LZ4_RAW_BIT: Final = 0x80000000
+_LZ4_HEADER: Final = bytes.fromhex("04224d18604082")
+"""Independent blocks of at most 64 KiB, no sizes, no checksums; the last byte is its own hash."""
+_LZ4_BLOCK_SIZE: Final = 64 * 1024
+_LZ4_END: Final = bytes(4)
 _ZSTD_MAGIC: Final = 0xFD2FB528
 _ZSTD_BLOCK_SIZE_MAX: Final = 128 * 1024
 _ZSTD_RAW, _ZSTD_RLE, _ZSTD_COMPRESSED = 0, 1, 2
@@ -70,7 +72,7 @@ def compress(codec: Codec, data: Buffer) -> bytes:
     if codec is Codec.SNAPPY:
         return _compress_xerial(data)
     if codec is Codec.LZ4:
-        return bytes(cramjam.lz4.compress(data, level=LZ4_LEVEL))
+        return _compress_lz4(data)
     return bytes(cramjam.zstd.compress(data, level=ZSTD_LEVEL))
 
 
@@ -124,10 +126,26 @@ def _compress_xerial(data: Buffer) -> bytes:
     return b"".join(parts)
 
 
+def _compress_lz4(data: Buffer) -> bytes:
+    parts = [_LZ4_HEADER]
+    with memoryview(data) as view:
+        for start in range(0, len(view), _LZ4_BLOCK_SIZE):
+            raw = bytes(view[start : start + _LZ4_BLOCK_SIZE])
+            block = bytes(cramjam.lz4.compress_block(raw, store_size=False))
+            if len(block) < len(raw):
+                parts.append(_U32.pack(len(block)))
+                parts.append(block)
+            else:
+                parts.append(_U32.pack(len(raw) | _LZ4_RAW_BIT))
+                parts.append(raw)
+    parts.append(_LZ4_END)
+    return b"".join(parts)
+
+
 def _decompress_snappy(data: Buffer, bytes_max: int) -> bytes:
     view = memoryview(data)
     if bytes(view[: len(XERIAL_MAGIC)]) != XERIAL_MAGIC:
-        return _decompress_block(view, bytes_max)
+        return _decompress_block(view, bytes_max, bytes_max)
     # The two versions after the magic have never been other than 1, and Java does not look either.
     position = len(XERIAL_HEADER)
     if len(view) < position:
@@ -139,17 +157,17 @@ def _decompress_snappy(data: Buffer, bytes_max: int) -> bytes:
         position += _CHUNK_SIZE.size
         if size > len(view) - position:
             raise CorruptRecordError(f"a snappy chunk of {size} bytes is cut off")
-        part = _decompress_block(view[position : position + size], room)
+        part = _decompress_block(view[position : position + size], room, bytes_max)
         parts.append(part)
         room -= len(part)
         position += size
     return b"".join(parts)
 
 
-def _decompress_block(block: memoryview, bytes_max: int) -> bytes:
+def _decompress_block(block: memoryview, room: int, bytes_max: int) -> bytes:
     owned = bytes(block)
     size: int = cramjam.snappy.decompress_raw_len(owned)
-    if size > bytes_max:
+    if size > room:
         raise _too_large(Codec.SNAPPY, bytes_max)
     if size > _SNAPPY_RATIO_MAX * len(owned):
         raise CorruptRecordError(f"a snappy block of {len(owned)} bytes claims to be {size}")
