@@ -180,13 +180,18 @@ async def open_broker(config: BrokerConfig, doors: Doors | None = None) -> Async
                 fetch_sessions=FetchSessions(config.fetch_sessions_max, doors.random),
             )
             dispatcher = Dispatcher(services)
+
+            def answer_all() -> None:
+                purgatory.close()
+                groups.stop()
+
             server = await stack.enter_async_context(
                 open_server(
                     doors.network,
                     config.listen,
                     dispatcher.handle,
                     config.limits,
-                    before_stop=purgatory.close,
+                    before_stop=answer_all,
                 )
             )
             yield Broker(services, server, dispatcher)
