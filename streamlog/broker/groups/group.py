@@ -353,8 +353,7 @@ class Group:
                 self._remove(member)
         if len(self.roster) and not self.roster.elect_joined_leader():
             # Only static members are left and none came: their sessions will tell.
-            timeout_ms = self.roster.rebalance_timeout_ms
-            self._timers.set(REBALANCE, self._now_ms + timeout_ms)
+            self._timers.set(REBALANCE, self._now_ms + self.roster.rebalance_timeout_ms)
             return
         self._timers.clear(REBALANCE)
         self.generation += 1
@@ -414,7 +413,6 @@ class Group:
         return SYNC_REFUSALS.get(self.state, ErrorCode.NONE)
 
     def _begin_generation(self, assignments: Mapping[str, bytes]) -> None:
-        assert self.state is GroupState.COMPLETING
         self._move(GroupState.STABLE)
         for member in self.roster:
             member.assignment = assignments[member.member_id]
