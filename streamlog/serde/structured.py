@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 import msgspec
+import msgspec.inspect
 
+from streamlog.errors import UsageError
 from streamlog.serde.base import convert_each
 from streamlog.serde.errors import SerdeError, excerpt
 
@@ -53,6 +55,12 @@ class StructuredCodec(Generic[T]):
         self._encode = encode
         self._decode = decoder.decode
         self._nullable = accepts_none(value_type)
+        foreign = foreign_class(msgspec.inspect.type_info(value_type))
+        if foreign is not None:
+            raise UsageError(
+                f"{foreign.__name__} has no {format_name}: its fields are unknown",
+                hint="Use a msgspec.Struct, a dataclass or a plain type, or name a serde",
+            )
 
     def encode(self, value: T) -> bytes | None:
         """Returns the bytes of `value`; a `None` is a null in the log."""
@@ -112,3 +120,23 @@ def accepts_none(value_type: object) -> bool:
     except (msgspec.ValidationError, TypeError):
         return False
     return True
+
+
+def foreign_class(info: object, seen: set[int] | None = None) -> type | None:
+    """Returns a class within a type that msgspec would only compare, not build; `None` if none is.
+
+    Found before the first record, it is an error with a way out; found by it, a broken record.
+    """
+    seen = set() if seen is None else seen
+    if id(info) in seen:
+        return None
+    seen.add(id(info))
+    if isinstance(info, msgspec.inspect.CustomType):
+        return info.cls
+    if isinstance(info, tuple):
+        parts: tuple[object, ...] = info
+    elif isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field):
+        parts = tuple(getattr(info, name) for name in type(info).__struct_fields__)
+    else:
+        return None
+    return next((found for part in parts if (found := foreign_class(part, seen))), None)
