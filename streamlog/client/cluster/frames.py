@@ -8,12 +8,10 @@ error says what the bytes look like (KIP-498 tells the story from the broker's s
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+
+import trio
 
 from streamlog.client.errors import ConnectionLostError, NotKafkaError
-
-if TYPE_CHECKING:
-    import trio
 
 RECEIVE_BYTES = 256 * 1024
 LENGTH_SIZE = 4
@@ -58,7 +56,7 @@ class FrameReader:
             wanted = max(RECEIVE_BYTES, size - len(self._rest))
             try:
                 chunk = await self._stream.receive_some(min(wanted, 4 * RECEIVE_BYTES))
-            except OSError as error:
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 raise ConnectionLostError(
                     f"the connection to {self._broker} broke: {error}"
                 ) from error
