@@ -45,9 +45,6 @@ R = TypeVar("R", bound="Response")
 MAIN = "main"
 """The purpose of requests that are answered at once."""
 
-UNKNOWN_TOPIC_PATIENCE_MS = 3_000
-"""How long a topic may be unknown before it counts as missing: news of a new one takes a while."""
-
 
 class Client:
     """Connections and metadata, shared by producers, consumers, members and admin.
@@ -204,7 +201,7 @@ class Client:
             return info
         backoff = self.new_backoff()
         now = trio.current_time()
-        missing_at = now + UNKNOWN_TOPIC_PATIENCE_MS / 1000
+        missing_at = now + self.config.unknown_topic_patience_ms / 1000
         give_up_at = now + self.config.api_timeout_ms / 1000
         while True:
             self.keeper.track([name], create=create)

@@ -33,6 +33,8 @@ class ClientConfig:
     """How long `open_client` goes on trying before it says that nobody answers."""
     api_timeout_ms: int = 60_000
     """How long an operation goes on trying through elections and lost connections."""
+    unknown_topic_patience_ms: int = 3_000
+    """How long a topic may be unknown before it counts as missing: news of a new one takes time."""
     metadata_max_age_ms: int = 300_000
     """Metadata is asked for again at least this often, so that new partitions are noticed."""
     retry_backoff_ms: int = 100

@@ -10,7 +10,8 @@ import trio
 from streamlog.client.cluster.coordinators import commit_without_members, fetch_offsets
 from streamlog.client.cluster.offsets import list_offsets
 from streamlog.client.config import ConsumerConfig, OffsetReset
-from streamlog.client.consumer.fetcher import OFFSET_OF_POLICY, Fetcher
+from streamlog.client.consumer.fetcher import Fetcher
+from streamlog.client.consumer.finding_out import OFFSET_OF_POLICY
 from streamlog.client.consumer.partition_state import PartitionState
 from streamlog.client.nursery import background_nursery
 from streamlog.client.values import EARLIEST, LATEST, FetchedChunk

@@ -19,20 +19,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from streamlog.client.cluster.offsets import list_offsets
-from streamlog.client.config import Isolation, OffsetReset
+from streamlog.client.config import Isolation
 from streamlog.client.consumer.fetch_session import FetchSession, Wanted
 from streamlog.client.consumer.fetched import FetchedRecords
-from streamlog.client.consumer.validation import end_of_epoch
+from streamlog.client.consumer.finding_out import OFFSET_OF_POLICY, find_out
 from streamlog.client.errors import (
     ErrorCode,
     KafkaError,
-    LogTruncatedError,
-    OffsetOutOfRangeError,
     UnknownTopicError,
     is_retriable,
 )
-from streamlog.client.values import EARLIEST, LATEST, TopicPartition
+from streamlog.client.values import TopicPartition
 from streamlog.errors import StreamlogError
 from streamlog.wire.messages.fetch import (
     FetchPartition,
@@ -54,7 +51,6 @@ WITHOUT_SESSION = -1
 """As a session's epoch: the request stands alone."""
 
 MISSING = frozenset({ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID})
-OFFSET_OF_POLICY = {OffsetReset.EARLIEST: EARLIEST, OffsetReset.LATEST: LATEST}
 
 
 class Lane(Enum):
@@ -132,7 +128,7 @@ class Fetcher:
                 is_leaderless = True
                 continue
             state.led_by(leader.leader_epoch)
-            if state.lookup is not None or state.must_validate:
+            if state.is_unclear:
                 unclear.append(state)
             elif state.is_fetchable and state.buffered_bytes < self._config.max_partition_bytes:
                 by_leader[leader.leader].append(state)
@@ -286,7 +282,7 @@ class Fetcher:
             state.add(fetched)
             return bool(state.buffered)
         if code is ErrorCode.OFFSET_OUT_OF_RANGE:
-            self._reset(state, answer.log_start_offset)
+            self._reset(state)
         elif code in MISSING:
             self._on_missing(state, now_ms)
         elif code.retriable:
@@ -296,20 +292,12 @@ class Fetcher:
             state.fail(KafkaError(code, f"cannot fetch {state.partition}"))
         return False
 
-    def _reset(self, state: PartitionState, log_start: int) -> None:
+    def _reset(self, state: PartitionState) -> None:
         offset = OFFSET_OF_POLICY.get(self._config.auto_offset_reset)
         if offset is not None:
             state.seek(offset)
-            return
-        why = "its log ends before"
-        if log_start > state.fetch_offset:
-            why = f"it begins at {log_start:,}, what was before is deleted"
-        state.fail(
-            OffsetOutOfRangeError(
-                f"{state.partition} has no offset {state.fetch_offset:,}: {why}",
-                hint="Seek to an offset that is there, or set auto_offset_reset",
-            )
-        )
+        else:
+            state.is_out_of_range = True
 
     def _on_missing(self, state: PartitionState, now_ms: float) -> None:
         """A new leader may not know its partition yet; after a while it counts as gone."""
@@ -320,58 +308,11 @@ class Fetcher:
         state.retry_at_ms = now_ms + self._client.config.retry_backoff_ms
         self._client.keeper.request()
 
-    # What has to be found out before a fetch.
-
     async def _find_out(self, states: list[PartitionState]) -> None:
-        asked = [(state, state.incarnation) for state in states]
-        await self._look_up([each for each in asked if each[0].lookup is not None])
-        await self._validate([each for each in asked if each[0].must_validate])
+        if await find_out(self._client, self._config, states):
+            self._on_news()
         self._is_finding_out = False
         self._wake.set()
-
-    async def _look_up(self, asked: list[Versioned]) -> None:
-        wanted = {state.partition: state.lookup for state, _ in asked if state.lookup is not None}
-        if not wanted:
-            return
-        try:
-            found = await list_offsets(self._client, wanted, self._config.isolation)
-        except StreamlogError as error:
-            self._fail(asked, error)
-            return
-        for state, incarnation in asked:
-            answer = found.get(state.partition)
-            if state.incarnation == incarnation and answer is not None:
-                state.found(answer.offset)
-
-    async def _validate(self, asked: list[Versioned]) -> None:
-        """Compares what was read with the log of a new leader (KIP-320)."""
-        for state, incarnation in asked:
-            try:
-                end = await end_of_epoch(self._client, state.partition, state.last_epoch)
-            except StreamlogError as error:
-                self._fail([(state, incarnation)], error)
-                continue
-            if state.incarnation != incarnation:
-                continue
-            state.must_validate = False
-            if end is None or end >= state.fetch_offset:
-                continue
-            if self._config.auto_offset_reset is not OffsetReset.NONE:
-                state.seek(end)
-            else:
-                state.fail(
-                    LogTruncatedError(
-                        f"{state.partition} was read up to offset {state.fetch_offset:,}, but its "
-                        f"new leader's log has only what is below {end:,} of that",
-                        hint=f"Seek to {end} to go on with what is there now",
-                    )
-                )
-
-    def _fail(self, asked: list[Versioned], error: StreamlogError) -> None:
-        for state, incarnation in asked:
-            if state.incarnation == incarnation:
-                state.fail(error)
-        self._on_news()
 
     async def _look_for_leaders(self) -> None:
         """Asks for metadata, at most every so often, while something has no leader."""

@@ -35,6 +35,8 @@ class PartitionState:
         self.fetch_offset = -1
         self.lookup: int | None = None
         self.must_validate = False
+        self.is_out_of_range = False
+        """The broker has no such offset; what it has is to be found out."""
         self.is_paused = False
         self.error: StreamlogError | None = None
         self.retry_at_ms = 0.0
@@ -62,6 +64,7 @@ class PartitionState:
         self.buffered.clear()
         self.error = None
         self.must_validate = False
+        self.is_out_of_range = False
         self.missing_since_ms = None
         self.retry_at_ms = 0.0
         self.last_epoch = NO_EPOCH
@@ -79,6 +82,11 @@ class PartitionState:
         self.error = error
 
     @property
+    def is_unclear(self) -> bool:
+        """Whether something has to be found out before a fetch."""
+        return self.lookup is not None or self.must_validate or self.is_out_of_range
+
+    @property
     def is_fetchable(self) -> bool:
         """Whether it is known what to fetch, somebody wants it, and it is not under way."""
         return (
@@ -86,7 +94,7 @@ class PartitionState:
             and self.fetching != self.incarnation
             and self.error is None
             and not self.is_paused
-            and not self.must_validate
+            and not self.is_unclear
         )
 
     def led_by(self, epoch: int) -> None:

@@ -147,6 +147,7 @@ class Producer:
         accumulator.hurry_count += 1
         self._sender.wake()
         try:
+            await trio.lowlevel.checkpoint()
             for fate in accumulator.unfinished():
                 await wait_settled(fate)
         finally:
