@@ -56,7 +56,8 @@ RECORD_COST_BYTES: Final = 128
 BATCH_SIZE_MAX: Final = 0x7FFFFFFF
 _I64_MIN: Final = -(1 << 63)
 _I64_MAX: Final = (1 << 63) - 1
-_TIMESTAMP_LIMIT: Final = 1 << 62
+_TIMESTAMP_MAX: Final = (1 << 62) - 1
+"""The difference of two timestamps fits 64 bits too."""
 
 
 # Decoding.
@@ -370,18 +371,23 @@ def _check_columns(
         )
     if headers is not None and len(headers) != count:
         raise BadColumnsError(f"there are {len(headers)} headers for {count} records")
-    if min(timestamps) < -_TIMESTAMP_LIMIT or max(timestamps) > _TIMESTAMP_LIMIT:
+    if min(timestamps) < -_TIMESTAMP_MAX or max(timestamps) > _TIMESTAMP_MAX:
         raise BadColumnsError("a timestamp does not fit; it must be milliseconds since 1970")
 
 
 def _encode_varint(value: i64) -> bytes:
-    """Encodes a number of at most 63 bits as a zigzag varint."""
-    rest: i64 = (value << 1) ^ (value >> 63)
+    """Encodes a number of at most 64 bits as a zigzag varint."""
+    # The lowest bit is the sign; kept apart, the other 63 fit a signed word.
+    sign: i64 = 1 if value < 0 else 0
+    rest: i64 = value ^ -sign
+    byte: i64 = (rest & 0x3F) << 1 | sign
+    rest >>= 6
     encoded: list[int] = []
-    while rest >= 0x80:
-        encoded.append(rest & 0x7F | 0x80)
+    while rest > 0:
+        encoded.append(byte | 0x80)
+        byte = rest & 0x7F
         rest >>= 7
-    encoded.append(rest)
+    encoded.append(byte)
     return bytes(encoded)
 
 

@@ -10,7 +10,7 @@ from streamlog.records.batch import HEADER_SIZE, Codec, batch_crc
 from streamlog.records.columns import Columns, Headers
 
 CODECS = list(Codec)
-TIMESTAMP_MAX = 1 << 62
+TIMESTAMP_MAX = (1 << 62) - 1
 
 payloads = st.none() | st.binary(max_size=40) | st.integers(0, 9000).map(lambda size: b"v" * size)
 header_rows: st.SearchStrategy[Headers] = st.lists(

@@ -122,12 +122,20 @@ def test_columns_that_cannot_be_a_batch_are_refused(
 @both
 def test_numbers_of_every_varint_length_survive(codec: ModuleType) -> None:
     edges = [0, 63, 64, 8191, 8192, 1 << 20, (1 << 20) - 1, 1 << 27, 1 << 34, 1 << 41, 1 << 48]
-    edges += [1 << 55, (1 << 62) - 1000]
+    edges += [1 << 55, (1 << 62) - 2000]
     timestamps = [1000, *(1000 + edge for edge in edges), *(1000 - edge for edge in edges)]
     sizes = [0, 1, 63, 64, 8191, 8192, 1 << 20]
     values: list[bytes | None] = [bytes(size) for size in sizes]
     values += [None] * (len(timestamps) - len(values))
     data = Columns(list(range(len(timestamps))), timestamps, list(reversed(values)), values)
+    assert codec.decode_batches(encode(codec, data))[0] == data
+
+
+@both
+@pytest.mark.parametrize("first", [-1, 1])
+def test_timestamps_as_far_apart_as_they_can_be_survive(codec: ModuleType, first: int) -> None:
+    far = first * ((1 << 62) - 1)
+    data = Columns([0, 1, 2], [far, -far, -1], [None] * 3, [b"v"] * 3)
     assert codec.decode_batches(encode(codec, data))[0] == data
 
 
