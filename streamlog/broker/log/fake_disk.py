@@ -339,10 +339,12 @@ class FakeDisk:
             self._directory(parent).change(name, None, None)
 
     def remove_tree(self, path: str) -> None:
-        """Removes a directory, file by file."""
+        """Removes a directory, name by name."""
         if self.exists(path):
             for name in self.list_dir(path):
-                self.unlink(f"{path}/{name}")
+                child = f"{path}/{name}"
+                is_file = isinstance(self._walk(child), _Inode)
+                self.unlink(child) if is_file else self.remove_tree(child)
             self.step("remove_tree", path)
             parent, name = path.rsplit("/", 1)
             self._directory(parent).change(name, None, None)
