@@ -2,11 +2,13 @@
 
 A frame is a 32-bit length and that many bytes. Small frames are cut out of one small buffer per
 connection, several at a time if the client pipelines. A frame that does not fit there gets a large
-buffer from the shared pool, after its length was checked and memory was granted for it, and the
-rest of it is received right into its place. A frame is valid until the next one is asked for.
+buffer from the shared pool, after its length was checked, the small buffer has filled up and memory
+was granted for it, and the rest of it is received right into its place. So a length alone, which
+any stranger's first bytes may look like, takes nothing from those who really send. A frame is valid
+until the next one is asked for.
 
 `deadline` is the moment at which the connection counts as dead: far off while it is idle, near
-while a frame is on its way (in proportion to its length, so that neither a byte a second nor an
+while a frame is on its way (it moves with what has arrived, so that neither a byte a second nor an
 honest slow link is mistaken for the other), never while a request is being handled.
 """
 
@@ -85,7 +87,7 @@ class FrameReader:
         self._check(size)
         self._is_first = False
         self.size_bytes_received += LENGTH_BYTES + size
-        self.deadline = trio.current_time() + self._limits.transfer_seconds(size)
+        self.deadline = trio.current_time() + self._limits.transfer_seconds(min(size, BUFFER_BYTES))
         start = self._start + LENGTH_BYTES
         if start + size <= self._end:
             frame = self._view[start : start + size]
@@ -131,16 +133,23 @@ class FrameReader:
         return int.from_bytes(head, "big", signed=True)
 
     async def _receive_large(self, size: int) -> memoryview:
+        self._make_room(BUFFER_BYTES)
+        while self._end < BUFFER_BYTES:
+            self._end += await self._receive_some(self._view[self._end :])
         self.deadline = math.inf  # waiting for memory is not the client's fault
         await self._memory.take(size)
         self._taken_bytes = size
-        self.deadline = trio.current_time() + self._limits.transfer_seconds(size)
         self._large = self._buffers.borrow(size)
         frame = memoryview(self._large)[:size]
         position = self._end - self._start - LENGTH_BYTES
         frame[:position] = self._view[self._start + LENGTH_BYTES : self._end]
         self._start = self._end = 0
+        began, limits = trio.current_time(), self._limits
         while position < size:
+            self.deadline = min(
+                began + limits.transfer_seconds(position),
+                trio.current_time() + limits.transfer_grace_s,
+            )
             position += await self._receive_some(frame[position:])
         return frame
 

@@ -156,11 +156,35 @@ async def test_the_deadline_is_far_while_idle_near_while_receiving_never_while_h
         was_idle = reader.is_idle
         peer.sendall(framed(b"x" * 50_000)[:100])
         await trio.testing.wait_all_tasks_blocked()
-        assert reader.deadline == trio.current_time() + LIMITS.transfer_seconds(50_000)
+        assert reader.deadline == trio.current_time() + LIMITS.transfer_seconds(BUFFER_BYTES)
         is_idle = reader.is_idle
         peer.sendall(b"x" * 49_904)
     assert (was_idle, is_idle) == (True, False)
     assert reader.deadline == float("inf")
+
+
+async def test_a_claim_alone_takes_no_memory_and_silence_ends_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    memory = MemoryBudget(1 << 21)
+    ours, peer = socket.socketpair()
+    ours.setblocking(False)
+    reader = FrameReader(ours, LIMITS, memory, BufferPool())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.receive)
+        peer.sendall(framed(b"x" * 900_000)[: BUFFER_BYTES - 1])
+        await trio.testing.wait_all_tasks_blocked()
+        taken_by_a_claim = memory.size_bytes
+        peer.sendall(b"x" * 60_000)
+        await trio.testing.wait_all_tasks_blocked()
+        taken_by_a_sender = memory.size_bytes
+        # Whatever was quick before, what stalls has the grace and no more.
+        assert reader.deadline == trio.current_time() + LIMITS.transfer_grace_s
+        nursery.cancel_scope.cancel()
+    assert (taken_by_a_claim, taken_by_a_sender) == (0, 900_000)
+    reader.release()
+    ours.close()
+    peer.close()
 
 
 async def test_a_frame_waits_for_memory_and_gives_it_back(
