@@ -1,0 +1,157 @@
+"""Idempotent producers of another make that go on sending through crashes, and the books of it.
+
+`Ledger` keeps what was acknowledged and what was read, and knows the rules: nothing acknowledged
+goes missing, an offset never changes its value, no value comes twice, and what one producer sent
+to one partition stays in order.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Producer
+from durability_wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from confluent_kafka import KafkaError, Message
+
+DELIVERY_TIMEOUT_MS = 120_000
+PADDING = "x" * 100
+
+
+class Ledger:
+    """What is known of one topic; filled by many threads."""
+
+    def __init__(self, topic: str, partition_count: int) -> None:
+        self.topic = topic
+        self.partition_count = partition_count
+        self._acknowledged: dict[tuple[int, str], int] = {}
+        self._read: list[dict[int, str]] = [{} for _ in range(partition_count)]
+        self._failures: list[str] = []
+        self._changed = threading.Condition()
+
+    def note(self, error: KafkaError | None, message: Message) -> None:
+        """A delivery report."""
+        partition, offset, value = message.partition(), message.offset(), message.value()
+        with self._changed:
+            if error is not None:
+                self._failures.append(f"{value!r}: {error}")
+            else:
+                assert partition is not None
+                assert offset is not None
+                assert isinstance(value, bytes)
+                self._acknowledged[partition, value.decode()] = offset
+            self._changed.notify_all()
+
+    @property
+    def acknowledged_count(self) -> int:
+        with self._changed:
+            return len(self._acknowledged)
+
+    def wait_acknowledged(self, count: int, timeout_s: float = 60) -> None:
+        """Waits until so many records have been acknowledged in all."""
+        with self._changed:
+            reached = self._changed.wait_for(
+                lambda: len(self._acknowledged) >= count or self._failures, timeout_s
+            )
+            assert not self._failures, self._failures[:5]
+            assert reached, f"{len(self._acknowledged)} of {count} acknowledged"
+
+    def check(self, port: int) -> None:
+        """Reads everything and holds it against the books."""
+        with self._changed:
+            assert not self._failures, self._failures[:5]
+            acknowledged = dict(self._acknowledged)
+        with Wire(port) as wire:
+            for partition in range(self.partition_count):
+                values = wire.read(self.topic, partition)
+                before = self._read[partition]
+                for offset, value in before.items():
+                    assert values.get(offset) == value, f"{partition}@{offset} is no more {value}"
+                self._read[partition] = values
+                self._check_order(partition, values)
+        places = [{value: offset for offset, value in read.items()} for read in self._read]
+        for (partition, value), offset in acknowledged.items():
+            place = places[partition].get(value)
+            assert place is not None, f"{value} was acknowledged, and is not in {partition}"
+            # A batch that is so old that only "known already" can be said of it has no offset.
+            assert offset in (-1, place), f"{value} was promised at {offset} and is at {place}"
+
+    def _check_order(self, partition: int, values: dict[int, str]) -> None:
+        assert list(values) == list(range(len(values))), f"partition {partition} has gaps"
+        numbers: defaultdict[str, list[int]] = defaultdict(list)
+        for value in values.values():
+            producer, number, _ = value.split(" ")
+            numbers[producer].append(int(number))
+        for producer, found in numbers.items():
+            # Not one twice, not one left out, none out of order.
+            assert found == list(range(len(found))), f"{producer} in partition {partition}"
+
+
+class LoadingProducer:
+    """Sends numbered records to all partitions in turn until it is told to stop."""
+
+    def __init__(self, address: str, ledger: Ledger, name: str, codec: str) -> None:
+        self._ledger = ledger
+        self._name = name
+        self._producer = Producer(
+            {
+                "bootstrap.servers": address,
+                "enable.idempotence": True,
+                "acks": "all",
+                "compression.type": codec,
+                "linger.ms": 2,
+                "message.timeout.ms": DELIVERY_TIMEOUT_MS,
+                "socket.connection.setup.timeout.ms": 1000,
+                "reconnect.backoff.ms": 20,
+                "reconnect.backoff.max.ms": 100,
+                "retry.backoff.ms": 20,
+                "queue.buffering.max.messages": 2000,
+                "log_level": 0,
+            }
+        )
+        self._is_stopping = threading.Event()
+        self._error: BaseException | None = None
+        self.sent_count = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopping.is_set():
+                number, partition = divmod(self.sent_count, self._ledger.partition_count)
+                try:
+                    self._producer.produce(
+                        self._ledger.topic,
+                        f"{self._name} {number} {PADDING}".encode(),
+                        partition=partition,
+                        on_delivery=self._ledger.note,
+                    )
+                except BufferError:
+                    self._producer.poll(0.05)
+                    continue
+                self.sent_count += 1
+                # A few at a time, so that a crash meets batches and not one queue.
+                self._producer.poll(0.005 if self.sent_count % 100 == 0 else 0)
+        except BaseException as error:  # noqa: BLE001 - raised again in `finish`
+            self._error = error
+
+    def stop(self) -> None:
+        self._is_stopping.set()
+
+    def finish(self) -> None:
+        """Waits until everything sent was acknowledged."""
+        self.stop()
+        self._thread.join(60)
+        if self._error is not None:
+            raise self._error
+        assert self._producer.flush(90) == 0, f"{self._name} has unacknowledged records"
+
+
+def stop_all(producers: Sequence[LoadingProducer]) -> None:
+    for producer in producers:
+        producer.stop()
