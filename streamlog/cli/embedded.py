@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from streamlog.broker.broker import open_broker
 from streamlog.broker.config import DEFAULT_HOST, DEFAULT_PORT, BrokerConfig
+from streamlog.broker.groups.config import GroupConfig
 from streamlog.client.config import parse_address
 from streamlog.config import state_folder
 from streamlog.errors import RefusedError, UsageError
@@ -56,6 +57,17 @@ def free_address() -> tuple[str, int]:
         except OSError:
             return DEFAULT_HOST, 0
     return DEFAULT_HOST, DEFAULT_PORT
+
+
+def embedded_config(data: Path, listen: tuple[str, int]) -> BrokerConfig:
+    """Returns the configuration of a broker for this command's own use.
+
+    Its groups do not wait for more members to come: workers that start together find each other
+    anyway, and somebody looks at the screen.
+    """
+    return BrokerConfig(
+        data=data, listen=(listen,), groups=GroupConfig(initial_rebalance_delay_ms=0)
+    )
 
 
 @asynccontextmanager

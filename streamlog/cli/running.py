@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from streamlog.cli.connection import client_config, open_connection
+from streamlog.cli.failure import EXIT_INTERRUPTED
 from streamlog.cli.figures import Figures, summary_line, upright
 from streamlog.cli.loop import stop_asked_by_signals
 from streamlog.cli.output import note
@@ -67,7 +68,7 @@ async def run_request(
         if not request.quiet:
             for figures in status.pipelines.values():
                 note(summary_line(figures))
-    return 0
+    return EXIT_INTERRUPTED if request.until_end and stop.is_set() else 0
 
 
 def worker_command(
@@ -92,11 +93,10 @@ async def _brokers(
     if settings.brokers is not None:
         yield client_config(settings).brokers
         return
-    from streamlog.broker.config import BrokerConfig
-    from streamlog.cli.embedded import data_folder, free_address, open_server
+    from streamlog.cli.embedded import data_folder, embedded_config, free_address, open_server
 
     folder = data_folder(request.data, settings)
-    async with open_server(BrokerConfig(data=folder, listen=(free_address(),))) as broker:
+    async with open_server(embedded_config(folder, free_address())) as broker:
         if not request.quiet:
             note(f"embedded broker on {broker.host}:{broker.port}, data in {folder}")
         brokers = (f"{broker.host}:{broker.port}",)

@@ -40,7 +40,7 @@ def command(
     note("streamlog demo: all flights that left New York City in 2013")
     given = invocation()
 
-    async def main() -> None:
+    async def main() -> int:
         from streamlog.cli.demo.demo import DemoRequest, run_demo
         from streamlog.cli.embedded import listen_address
 
@@ -51,6 +51,7 @@ def command(
             partitions=partitions,
             as_json=given.is_json,
         )
-        await run_demo(request, given.settings)
+        return await run_demo(request, given.settings)
 
-    run_async(main, verbosity=given.verbosity)
+    if code := run_async(main, verbosity=given.verbosity):
+        raise click.exceptions.Exit(code)

@@ -15,6 +15,7 @@ from streamlog.cli.demo.dataset import find_data
 from streamlog.cli.demo.loader import Progress, load
 from streamlog.cli.demo.results import CANCELLATIONS, DELAYS, Results
 from streamlog.cli.demo.screen import loading_shown, work_shown
+from streamlog.cli.failure import EXIT_INTERRUPTED
 from streamlog.cli.figures import Figures, summary_line
 from streamlog.cli.loop import stop_asked_by_signals
 from streamlog.cli.output import note, write_json, write_table
@@ -62,8 +63,8 @@ def pipelines_file() -> Path:
     return path
 
 
-async def run_demo(request: DemoRequest, settings: Settings) -> None:
-    """Runs the demo, to the end of the data or until a signal."""
+async def run_demo(request: DemoRequest, settings: Settings) -> int:
+    """Runs the demo, to the end of the data or until a signal; returns the exit code."""
     data = find_data()
     pipelines = load_pipelines(str(pipelines_file()))
     status = RunStatus()
@@ -81,7 +82,7 @@ async def run_demo(request: DemoRequest, settings: Settings) -> None:
                     nursery.cancel_scope.cancel()
         if stop.is_set():
             note("stopped; the next time it goes on from here")
-            return
+            return EXIT_INTERRUPTED if request.exit_at_end else 0
         config = RunConfig(
             brokers=brokers,
             state_dir=request.folder / STATE_FOLDER,
@@ -97,6 +98,7 @@ async def run_demo(request: DemoRequest, settings: Settings) -> None:
             await results.catch_up()
         _write_results(request, results)
         _write_summary(request, status, seconds, brokers)
+    return EXIT_INTERRUPTED if request.exit_at_end and stop.is_set() else 0
 
 
 async def _cancel_when(stop: trio.Event, scope: trio.CancelScope) -> None:
@@ -110,10 +112,9 @@ async def _brokers(request: DemoRequest, settings: Settings) -> AsyncIterator[tu
     if settings.brokers is not None:
         yield settings.brokers
         return
-    from streamlog.broker.config import BrokerConfig
-    from streamlog.cli.embedded import free_address, open_server
+    from streamlog.cli.embedded import embedded_config, free_address, open_server
 
-    config = BrokerConfig(data=request.folder, listen=(request.listen or free_address(),))
+    config = embedded_config(request.folder, request.listen or free_address())
     async with open_server(config) as broker:
         note(f"broker on {broker.host}:{broker.port}, data in {request.folder}")
         yield (f"{broker.host}:{broker.port}",)
@@ -138,5 +139,5 @@ def _write_summary(
         note(f"{records_in:,} records in {seconds:.1f} s: {records_in / seconds:,.0f} records/s")
     note(f"results are in the topics {DELAYS} and {CANCELLATIONS}; look at them:")
     if request.exit_at_end:
-        note(f"  streamlog server --data {request.folder} &")
+        note(f"  streamlog server --data {request.folder} --listen {brokers[0]} &")
     note(f"  streamlog consume {DELAYS} -o -1 -e -b {brokers[0]}")
