@@ -328,17 +328,24 @@ def encode_batch(
         The batch, owned by the caller, with its CRC; what lies outside the CRC can be stamped.
 
     Raises:
-        BadColumnsError: The columns differ in length, or a timestamp is impossible.
+        BadColumnsError: The columns differ in length, an item has the wrong type, or a timestamp is
+            impossible.
         BatchTooLargeError: The batch would not fit the 31 bits of its length.
     """
-    _check_columns(keys, values, timestamps, headers)
-    parts = _encode_records(keys, values, timestamps, headers)
-    if codec is Codec.NONE:
-        batch = bytearray().join(parts)
-    else:
-        batch = bytearray(HEADER_SIZE)
-        parts[0] = b""
-        batch += compress(codec, b"".join(parts))
+    try:
+        _check_columns(keys, values, timestamps, headers)
+        parts = _encode_records(keys, values, timestamps, headers)
+        if codec is Codec.NONE:
+            batch = bytearray().join(parts)
+        else:
+            batch = bytearray(HEADER_SIZE)
+            parts[0] = b""
+            batch += compress(codec, b"".join(parts))
+    except (TypeError, AttributeError, UnicodeEncodeError) as error:
+        raise BadColumnsError(
+            f"a record needs keys and values of bytes, timestamps of int, header names of text:"
+            f" {error}"
+        ) from error
     if len(batch) > BATCH_SIZE_MAX:
         raise BatchTooLargeError(f"a batch of {len(keys)} records would have {len(batch)} bytes")
     attributes: int = codec.value

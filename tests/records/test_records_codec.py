@@ -106,6 +106,13 @@ def test_a_batch_written_by_hand_is_read(codec: ModuleType) -> None:
         ([None], [b""], [1], []),
         ([None], [b""], [1 << 63], None),
         ([None, None], [b"", b""], [0, -(1 << 63)], None),
+        ([None], ["text"], [1], None),
+        ([5], [b""], [1], None),
+        ([None], [b""], [None], None),
+        ([None], [b""], ["1"], None),
+        ([None], [b""], [1], [((b"name", b""),)]),
+        ([None], [b""], [1], [(("name", "text"),)]),
+        ([None], [b""], [1], [(("\ud800", b""),)]),
     ],
 )
 def test_columns_that_cannot_be_a_batch_are_refused(
