@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from streamlog.processing.errors import UndecodableFailure
+from streamlog.serde.errors import SerdeError
 
 if TYPE_CHECKING:
     from streamlog.records.columns import Columns
+    from streamlog.serde.base import Serde
 
 
 class TableView:
-    """The rows of one global table, by the bytes of their keys."""
+    """The rows of one global table, by the bytes of their keys; records without a key are ignored.
 
-    def __init__(self, topic: str) -> None:
+    Args:
+        topic: The table's topic.
+        serde: How its values are read.
+    """
+
+    def __init__(self, topic: str, serde: Serde[Any]) -> None:
         self.topic = topic
         self.rows: dict[bytes, object] = {}
+        self._serde = serde
 
-    def apply(self, columns: Columns) -> None:
-        """Takes records of the table's topic: the newest of a key holds, a null value removes."""
-        del columns
+    def apply(self, columns: Columns, partition: int = -1) -> None:
+        """Takes records of the table's topic: the newest of a key holds, a null value removes it.
+
+        Raises:
+            UndecodableFailure: If a value's bytes do not fit the table's type.
+        """
+        for index, (key, value) in enumerate(zip(columns.keys, columns.values, strict=True)):
+            if key is None:
+                continue
+            if value is None:
+                self.rows.pop(key, None)
+                continue
+            try:
+                self.rows[key] = self._serde.decode(value)
+            except SerdeError as error:
+                offset = columns.offsets[index]
+                raise UndecodableFailure(
+                    f"global table {self.topic}: the record at offset {offset} cannot be read: "
+                    f"{error.message}",
+                    topic=self.topic,
+                    partition=partition,
+                    offset=offset,
+                    step=self.topic,
+                    location="",
+                ) from error

@@ -1,7 +1,13 @@
 """A pipeline's plan: the sub-topologies it is cut into, and the topics between them.
 
 A sub-topology is everything that happens to a record of one topic without passing another topic.
-Its tasks, one for each partition of that topic, run anywhere, apart from each other.
+Its tasks, one for each partition of that topic, run anywhere, apart from each other. Its steps form
+trees: one that begins where records come in, and one behind each windowed step, because results
+come out when windows close and not when a record comes in.
+
+Time lags behind each windowed step by its grace: a window's results come out `grace` after its end.
+The lag of a tree is the sum of the graces on the way to it; stream time less the lag is what a
+later step may rely on. Where trees with different lags write one topic, the largest holds.
 
 A plan knows no partition counts: those belong to a cluster, and come in with `topic_specs`.
 """
@@ -11,17 +17,62 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streamlog.processing.operators.tables import TableView
+from streamlog.processing.plan.topics import COMPACTED, KEPT, TopicSpec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamlog.processing.operators.tables import TableView
-    from streamlog.processing.plan.topics import TopicSpec
+    from streamlog.processing.dsl.nodes import (
+        KeyByNode,
+        MergeNode,
+        Node,
+        SourceNode,
+        TableNode,
+        WindowNode,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One node in a tree, with what follows it there."""
+
+    node: Node
+    children: tuple[Step, ...]
+    topic: str | None = None
+    """The repartition topic that records are written to here."""
+    shown: bool = True
+    """Of a `peek`: whether its function is called here, and not upstream already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """The steps that follow a root in one go."""
+
+    root: SourceNode | KeyByNode | MergeNode | WindowNode
+    steps: tuple[Step, ...]
+    lag_ms: int
+    """How far stream time has to be ahead for what leaves the root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """A repartition topic that a sub-topology writes."""
+
+    topic: str
+    lag_ms: int
+    """The largest of the trees that write it."""
+    single: bool
+    """Whether one tree alone writes it."""
+    input_index: int
+    """Of this sub-topology among the topic's writers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubTopologyPlan:
     """One sub-topology, as a worker and a task need it."""
 
+    pipeline: str
     name: str
     """Of the source topic, or of the `key_by` or `merge` behind whose topic it stands."""
     level: int
@@ -38,6 +89,26 @@ class SubTopologyPlan:
     output_topics: tuple[str, ...]
     table_topics: tuple[str, ...]
     """The global tables it reads."""
+    entry: Tree
+    windows: tuple[Tree, ...]
+    """Behind each windowed step, in an order in which results flow."""
+    writes: tuple[Write, ...]
+
+    @property
+    def layout(self) -> dict[str, str]:
+        """What the local state looks like, by step; state of another layout cannot be used."""
+        shapes = {}
+        for tree in self.windows:
+            node = tree.root
+            fields = " ".join(
+                f"{spec.field}={spec.kind}" if spec.field else spec.kind
+                for spec in node.aggregates  # type: ignore[union-attr]
+            )
+            size_ms = node.windows.size_ms  # type: ignore[union-attr]
+            shapes[node.name] = f"tumbling({size_ms} ms) {fields}"
+        if self.writer_topics:
+            shapes[f"{self.name} (input)"] = f"written from {' '.join(self.writer_topics)}"
+        return shapes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +120,43 @@ class Plan:
     """Those upstream first."""
     source_topics: tuple[str, ...]
     """Topics that must exist, global tables left out."""
-    table_topics: tuple[str, ...]
-    """Global tables; these must exist too."""
+    tables: tuple[TableNode, ...]
     output_topics: tuple[str, ...]
+    output_partitions: Mapping[str, int]
+    """Where `to` names a number of partitions."""
     checkpoint_interval_s: float | None
 
+    @property
+    def table_topics(self) -> tuple[str, ...]:
+        """The topics of the global tables; these must exist too."""
+        return tuple(dict.fromkeys(table.topic for table in self.tables))
+
     def topic_specs(self, partition_counts: Mapping[str, int]) -> list[TopicSpec]:
-        """Returns the topics to create if they are missing, given those of the sources."""
-        del partition_counts
-        return []
+        """Returns the topics to create if they are missing.
+
+        A repartition topic has as many partitions as the largest topic that feeds it, a changelog
+        one for each task, a topic of results as many as the largest source.
+
+        Args:
+            partition_counts: Of the sources.
+        """
+        counts = dict(partition_counts)
+        specs: list[TopicSpec] = []
+
+        def want(name: str, count: int, configs: Mapping[str, str], *, fixed: bool) -> None:
+            counts[name] = count
+            specs.append(TopicSpec(name=name, partition_count=count, configs=configs, fixed=fixed))
+
+        for sub in self.sub_topologies:
+            topic = sub.input_topics[0]
+            if sub.writer_topics:
+                want(topic, max(counts[each] for each in sub.writer_topics), KEPT, fixed=True)
+            want(sub.changelog_topic, counts[topic], COMPACTED, fixed=True)
+        largest = max(counts[topic] for topic in self.source_topics)
+        for topic in self.output_topics:
+            want(topic, self.output_partitions.get(topic, largest), KEPT, fixed=False)
+        return specs
 
     def new_tables(self) -> dict[str, TableView]:
-        """Returns empty views of the global tables, by topic, to be filled before the first task."""
-        return {}
+        """Returns empty views of the global tables, by topic, to fill before the first task."""
+        return {table.topic: TableView(table.topic, table.serde) for table in self.tables}

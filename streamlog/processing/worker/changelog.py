@@ -1,17 +1,73 @@
-"""Reading a changelog back into a task's local state, and the records that fence and close it."""
+"""A task's changelog: its state on the log, for whoever takes the task over without a local copy.
+
+Three kinds of records, told apart by the first byte of their keys:
+
+* `r` + name: a row's contents, or null if it was removed;
+* `m`: the marker, the last record of a checkpoint. Its value is the task's meta, how many records
+  the checkpoint has, and the offset at which it begins;
+* `f`: a fence, written by an owner before it restores. Its value is the owner's epoch.
+
+The rows before a marker count once the marker is there. They are void, marker and all,
+
+* if an owner with a higher epoch has been seen before: the marker's owner had lost the task;
+* if another marker or fence stands between the checkpoint's beginning and its marker, or more
+  records than it has: two owners wrote at once, and neither wrote on from the other.
+
+What is void may still be the newest of its key, and compaction keeps the newest. So the names of
+void rows are noted, and the next checkpoint writes their true contents again.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from streamlog.processing.errors import ChangelogError
+from streamlog.processing.state.meta import TaskMeta  # noqa: TC001 (msgspec needs it)
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamlog.processing.state.rows import Change
     from streamlog.processing.state.store import TaskStore
     from streamlog.records.columns import Columns
+
+APPLIED_AT_ONCE_MAX = 50_000
+"""Rows that are gathered before they go into one transaction."""
+
+_ROW = b"r"
+_MARKER = b"m"
+_FENCE = b"f"
+
+
+class Marker(msgspec.Struct, array_like=True, frozen=True):
+    """The value of a marker."""
+
+    meta: TaskMeta
+    record_count: int
+    begins: int
+
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_MARKER_DECODER = msgspec.msgpack.Decoder(Marker)
+_EPOCH_DECODER = msgspec.msgpack.Decoder(int)
 
 
 def fence_record(epoch: int) -> tuple[bytes, bytes]:
     """Returns the key and value by which an owner makes older owners' later writes void."""
-    return b"", epoch.to_bytes(4, "big")
+    return _FENCE, _encode(epoch)
+
+
+def checkpoint_records(
+    changes: Sequence[Change], meta: TaskMeta, begins: int
+) -> tuple[list[bytes], list[bytes | None]]:
+    """Returns the keys and values of a checkpoint, the marker last."""
+    keys = [_ROW + name for name, _ in changes]
+    values: list[bytes | None] = [value for _, value in changes]
+    keys.append(_MARKER)
+    values.append(_encode(Marker(meta, len(keys), begins)))
+    return keys, values
 
 
 class ChangelogReplay:
@@ -23,9 +79,77 @@ class ChangelogReplay:
 
     def __init__(self, store: TaskStore) -> None:
         self.highest_epoch = store.epoch
+        self._store = store
+        self._boundary = store.changelog_position - 1
+        """Offset of the last marker or fence."""
+        self._pending: dict[bytes, bytes | None] = {}
+        self._pending_count = 0
+        self._staged: dict[bytes, bytes | None] = {}
+        self._staged_meta: TaskMeta | None = None
+        self._voided = set(store.rewrites)
 
     def feed(self, columns: Columns) -> None:
-        """Takes the next records."""
+        """Takes the next records.
+
+        Raises:
+            ChangelogError: If a record is none of a changelog.
+        """
+        for offset, key, value in zip(columns.offsets, columns.keys, columns.values, strict=True):
+            kind = (key or b"")[:1]
+            self._pending_count += 1
+            if kind == _ROW:
+                assert key is not None
+                self._pending[key[1:]] = value
+                continue
+            try:
+                if kind == _MARKER:
+                    self._take_marker(_MARKER_DECODER.decode(value or b""))
+                elif kind == _FENCE:
+                    self.highest_epoch = max(
+                        self.highest_epoch, _EPOCH_DECODER.decode(value or b"")
+                    )
+                    self._void_pending()
+                else:
+                    raise msgspec.DecodeError(f"unknown key {key!r}")
+            except msgspec.MsgspecError as error:
+                raise ChangelogError(
+                    f"the changelog of {self._store.folder} has a record at offset {offset} which "
+                    f"no checkpoint writes: {error}",
+                    hint="Does another program write to this topic?",
+                ) from error
+            self._boundary = offset
+            if len(self._staged) >= APPLIED_AT_ONCE_MAX:
+                self._apply(offset + 1)
 
     def finish(self, next_offset: int) -> None:
         """Ends: the changelog was read up to `next_offset`, where the owner's next write begins."""
+        self._void_pending()
+        self._apply(next_offset)
+
+    def _take_marker(self, marker: Marker) -> None:
+        valid = (
+            marker.meta.epoch >= self.highest_epoch
+            and marker.begins > self._boundary
+            and self._pending_count <= marker.record_count
+        )
+        self.highest_epoch = max(self.highest_epoch, marker.meta.epoch)
+        if not valid:
+            self._void_pending()
+            return
+        self._staged.update(self._pending)
+        self._staged_meta = marker.meta
+        self._voided.difference_update(self._pending)
+        self._pending = {}
+        self._pending_count = 0
+
+    def _void_pending(self) -> None:
+        self._voided.update(self._pending)
+        self._pending = {}
+        self._pending_count = 0
+
+    def _apply(self, changelog_position: int) -> None:
+        self._store.apply(
+            list(self._staged.items()), self._staged_meta, changelog_position, self._voided
+        )
+        self._staged = {}
+        self._staged_meta = None

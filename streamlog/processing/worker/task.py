@@ -1,19 +1,51 @@
-"""One task: a sub-topology's work on one partition, synchronous and without I/O but its state."""
+"""One task: a sub-topology's work on one partition, synchronous and without I/O but its state.
+
+The worker hands in chunks, takes outputs away to produce them, and now and then takes a checkpoint,
+in this order:
+
+    task.process(topic, partition, columns, next_offset)      any number of times
+    task.take_outputs()                                        any number of times
+    task.emit_markers(); task.take_outputs()                   outputs acknowledged, then
+    checkpoint = task.prepare_checkpoint()                     its records to the changelog, then
+    task.commit_checkpoint(checkpoint, next_offset)            the local state, then the group
+
+Between `prepare_checkpoint` and `commit_checkpoint` the task must rest; the latter may run in
+another thread. A chunk that fails leaves the task with half of it: it must be dropped, and says so.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streamlog.processing.operators.tables import TableView as TableView
+import msgspec
+
+from streamlog.processing.operators.tables import TableView as TableView  # noqa: TC001
+from streamlog.processing.state.meta import WriterMeta
+from streamlog.processing.worker.changelog import checkpoint_records
+from streamlog.processing.worker.flow import Flow
+from streamlog.processing.worker.note import Note, format_note
 from streamlog.processing.worker.placement import TaskName
+from streamlog.processing.worker.position import (
+    DRAIN_MARKER,
+    NO_SEQUENCE,
+    NO_TIME,
+    TIME_MARKER,
+    writer_id,
+)
+from streamlog.processing.worker.reader import open_reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamlog.processing.plan.plan import SubTopologyPlan
+    from streamlog.processing.state.meta import TaskMeta
+    from streamlog.processing.state.rows import Change
     from streamlog.processing.state.store import TaskStore
+    from streamlog.processing.worker.writers import Break
     from streamlog.records.columns import Columns, Headers
+
+TaskId = TaskName
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +71,8 @@ class Checkpoint:
     """`None` is a tombstone. The last record is the marker that makes the others count."""
     metadata: str
     """For the group's commit."""
+    changes: list[Change]
+    meta: TaskMeta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +84,7 @@ class TaskStatistics:
     late_records: int
     """Since the state began."""
     open_windows: int
+    """Keys in windows that are open."""
     stream_time_ms: int | None
     outputs: int
     """Since the task was opened."""
@@ -58,7 +93,13 @@ class TaskStatistics:
 class Task:
     """Processes chunks of its input; the worker moves bytes and takes checkpoints.
 
-    After a `RecordFailure` the task holds half of a chunk and must be dropped.
+    Args:
+        sub: Its sub-topology.
+        partition: Which partition of the input.
+        store: Its state, complete.
+        tables: The global tables, by topic; loaded before the first chunk.
+        epoch: Of this owner; above all that the state and its changelog know.
+        partition_counts: Of all topics that the pipeline reads and writes.
     """
 
     def __init__(
@@ -72,13 +113,37 @@ class Task:
         partition_counts: Mapping[str, int],
     ) -> None:
         self.id = TaskName(sub.name, partition)
-        self.inputs: tuple[tuple[str, int], ...] = ()
-        self.drained = False
+        self.inputs: tuple[tuple[str, int], ...] = ((sub.input_topics[0], partition),)
         self.epoch = epoch
+        self._store = store
+        meta = store.meta
+        self._next: int | None = store.positions().get(self.inputs[0])
+        self._flow = Flow(
+            sub, partition, store, tables, epoch=epoch, partition_counts=partition_counts
+        )
+        expected = [
+            writer_id(index, number)
+            for index, topic in enumerate(sub.writer_topics)
+            for number in range(partition_counts[topic])
+        ]
+        self._reader = open_reader(sub, partition, expected, meta)
+        self._drained = meta.drained
+        self._open_rows = meta.open_rows
+        self._marked_time = NO_TIME
+        self._records_in = 0
+        self._pending: Checkpoint | None = None
+        self._failed = False
+
+    @property
+    def drained(self) -> bool:
+        """Whether time was moved to the end, and nothing has come since."""
+        return self._drained
 
     def positions(self) -> dict[tuple[str, int], int | None]:
         """Returns the next offset to read of each input; `None`: begin at the log's start."""
-        return {}
+        return {self.inputs[0]: self._next or None}
+
+    # Records.
 
     def process(self, topic: str, partition: int, columns: Columns, next_offset: int) -> None:
         """Processes a chunk; records below the position are skipped.
@@ -87,29 +152,165 @@ class Task:
             FunctionFailure: If a function of the pipeline raised.
             UndecodableFailure: If a record's bytes do not fit its type.
         """
+        assert (topic, partition) == self.inputs[0], f"{topic} {partition} is not {self.inputs}"
+        self._assert_usable()
+        if self._next is not None and columns.offsets and columns.offsets[0] < self._next:
+            columns = _from_offset(columns, self._next)
+        self._failed = True
+        batch, breaks = self._reader.admit(columns, self._flow.clocks)
+        start = 0
+        for each in breaks:
+            self._flow.run(batch.slice(start, each.position))
+            self._break(each)
+            start = each.position
+        self._flow.run(batch.slice(start, len(batch.values)))
+        self._failed = False
+        self._records_in += len(columns)
+        if len(columns):
+            self._drained = self._reader.drained()
+        self._next = max(next_offset, self._next or 0)
 
-    def take_outputs(self) -> list[OutputBatch]:
-        """Returns what is to be produced, in this order, and forgets it."""
-        return []
+    def _break(self, each: Break) -> None:
+        """Time has moved: windows close, and what depends on them is told."""
+        self._flow.close(each.time, each.cause)
+        if each.drained:
+            self._flow.close_all(each.cause)
+            self._flow.mark(each.cause, each.time, DRAIN_MARKER)
 
     def drain(self) -> None:
         """Moves time to the end: no more will come from this task's source. Repeats are no-ops."""
+        assert not self._reader.writers, "only a task that reads a source can be told of its end"
+        self._assert_usable()
+        if self._drained:
+            return
+        self._failed = True
+        self._next = self._next or 0
+        last = self._next - 1
+        self._flow.begin_drain(last)
+        self._flow.close_all(last)
+        self._flow.mark(last, self._reader.time, DRAIN_MARKER)
+        self._failed = False
+        self._drained = True
+
+    # Outputs.
+
+    def take_outputs(self) -> list[OutputBatch]:
+        """Returns what is to be produced, in this order, and forgets it."""
+        batches: list[OutputBatch] = []
+        for outbox in self._flow.outboxes:
+            for partition, pile in outbox.take():
+                batches.append(
+                    OutputBatch(
+                        outbox.topic,
+                        partition,
+                        pile.keys,
+                        pile.values,
+                        pile.timestamps,
+                        pile.headers or None,
+                    )
+                )
+        return batches
 
     def emit_markers(self) -> None:
         """Tells stream time to all partitions of what is written, if it moved since the last."""
+        time = self._reader.time
+        if time != NO_TIME and time != self._marked_time and self._next is not None:
+            self._marked_time = time
+            self._flow.mark(self._next - 1, time, TIME_MARKER)
+
+    # Checkpoints.
 
     def prepare_checkpoint(self) -> Checkpoint | None:
         """Returns the changes since the last checkpoint, or nothing if there are none."""
-        return None
+        self._assert_usable()
+        before = self._store.meta
+        meta = self._meta()
+        unchanged = msgspec.structs.replace(meta, sequence=before.sequence, epoch=before.epoch)
+        if unchanged == before and not self._store.rewrites:
+            return None
+        changes: list[Change] = []
+        for rows in self._flow.rows.values():
+            changes += rows.changes()
+        names = {name for name, _ in changes}
+        again = sorted(self._store.rewrites - names)
+        rewritten: list[Change] = [(name, self._store.get(name)) for name in again]
+        keys, values = checkpoint_records(
+            [*rewritten, *changes], meta, self._store.changelog_position
+        )
+        self._pending = Checkpoint(
+            sequence=meta.sequence,
+            positions=dict.fromkeys(self.inputs, self._next or 0),
+            changelog_keys=keys,
+            changelog_values=values,
+            metadata=format_note(Note(meta.sequence, self._drained)),
+            changes=changes,
+            meta=meta,
+        )
+        return self._pending
 
     def commit_checkpoint(self, checkpoint: Checkpoint, changelog_next_offset: int | None) -> None:
         """Makes the checkpoint the local state, in one transaction; the task rests meanwhile."""
+        assert checkpoint is self._pending, "a checkpoint is committed once, before the next one"
+        self._store.commit(checkpoint.changes, checkpoint.meta, changelog_next_offset)
+        for rows in self._flow.rows.values():
+            rows.committed()
+        self._pending = None
+
+    def _meta(self) -> TaskMeta:
+        """The task as it is now, as the next checkpoint."""
+        for rows in self._flow.rows.values():
+            self._open_rows += rows.opened
+            rows.opened = 0
+        positions = () if self._next is None else ((*self.inputs[0], self._next),)
+        writers = self._reader.writers
+        return msgspec.structs.replace(
+            self._store.meta,
+            sequence=self._store.sequence + 1,
+            epoch=self.epoch,
+            positions=positions,
+            stream_time_ms=None if writers else _known(self._reader.time),
+            drained=self._drained,
+            writers=tuple(
+                WriterMeta(number, w.epoch, w.sequence, _known(w.time), w.drained)
+                for number, w in sorted(writers.items())
+                if w.epoch >= 0 or w.sequence != NO_SEQUENCE
+            ),
+            closed_through=dict(self._flow.closed_through),
+            late_records=self._flow.late_records,
+            open_rows=self._open_rows,
+        )
+
+    # The rest.
 
     def statistics(self) -> TaskStatistics:
         """Returns the task's figures."""
+        opened = sum(rows.opened for rows in self._flow.rows.values())
         return TaskStatistics(
-            records_in=0, late_records=0, open_windows=0, stream_time_ms=None, outputs=0
+            records_in=self._records_in,
+            late_records=self._flow.late_records,
+            open_windows=self._open_rows + opened,
+            stream_time_ms=_known(self._reader.time),
+            outputs=sum(outbox.count for outbox in self._flow.outboxes),
         )
 
     def close(self) -> None:
         """Lets go of the state; what no checkpoint holds is dropped."""
+        self._failed = True
+        self._store.close()
+
+    def _assert_usable(self) -> None:
+        assert self._pending is None, "the task rests while a checkpoint is made durable"
+        assert not self._failed, "the task has failed or was closed, and must be dropped"
+
+
+def _known(time: int) -> int | None:
+    return None if time == NO_TIME else time
+
+
+def _from_offset(columns: Columns, offset: int) -> Columns:
+    """The records from an offset on."""
+    start = 0
+    for start, each in enumerate(columns.offsets):
+        if each >= offset:
+            return columns.slice(start)
+    return columns.slice(len(columns))

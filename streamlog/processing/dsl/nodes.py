@@ -1,0 +1,180 @@
+"""The graph that a pipeline's function draws: one node for each verb, pointing to its parents.
+
+Nodes are values without behaviour. The planner walks them; the fuser turns them into one function
+per sub-topology. A node's `value_type` is the type of the values that leave it, as far as it is
+known when the program runs; only where values pass a topic does it have to be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from streamlog.processing.dsl.location import Location
+    from streamlog.processing.operators.specs import AggregateSpec
+    from streamlog.processing.windows.tumbling import TumblingWindows
+    from streamlog.serde.base import Serde
+
+# The engine handles values of every type; which type it is, is checked where the user writes.
+Value: TypeAlias = Any
+RuntimeType: TypeAlias = object
+"""A type as `msgspec` takes it, or `None` where it is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SourceNode:
+    """Records of a topic."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    topic: str
+    serde: Serde[Value]
+    event_time: Callable[[Value], object] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TableNode:
+    """A global table."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    topic: str
+    serde: Serde[Value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MapNode:
+    """Each value becomes another."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
+    function: Callable[[Value], Value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FilterNode:
+    """Values for which the function is true go on."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
+    function: Callable[[Value], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FlatMapNode:
+    """Each value becomes any number of others."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
+    function: Callable[[Value], Iterable[Value]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PeekNode:
+    """Each value is shown to a function."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
+    function: Callable[[Value], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KeyByNode:
+    """Each record gets a new key."""
+
+    name: str
+    """Empty if none was given and none can be derived; needed only where it names a topic."""
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
+    function: Callable[[Value], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MergeNode:
+    """Two streams become one."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parents: tuple[StreamNode, StreamNode] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JoinNode:
+    """Each value meets the row of a global table."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
+    table: TableNode
+    function: Callable[[Value, Value], Value]
+    key: Callable[[Value], object] | None
+    how: Literal["inner", "left"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WindowNode:
+    """Values of a key and a span of time become one result, once the span is over."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
+    windows: TumblingWindows
+    grace_ms: int
+    aggregates: tuple[AggregateSpec, ...]
+    build: Callable[[list[Value]], Value]
+    """Makes the result of the aggregates' results, in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ToNode:
+    """Records go to a topic."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
+    topic: str
+    partitions: int | None
+    encode: Callable[[Value], bytes | None]
+
+
+StreamNode: TypeAlias = (
+    SourceNode
+    | MapNode
+    | FilterNode
+    | FlatMapNode
+    | PeekNode
+    | KeyByNode
+    | MergeNode
+    | JoinNode
+    | WindowNode
+)
+Node: TypeAlias = StreamNode | ToNode | TableNode
+
+
+def parents_of(node: Node) -> tuple[StreamNode, ...]:
+    """Returns the nodes from which a node gets its records."""
+    match node:
+        case SourceNode() | TableNode():
+            return ()
+        case MergeNode():
+            return node.parents
+        case _:
+            return (node.parent,)

@@ -1,0 +1,197 @@
+"""`@pipeline`: turns a function of handles into a pipeline.
+
+The function runs once, when the plan is asked for; the decorator only notes it, so that a module
+with pipelines imports quickly and whole.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from typing import TYPE_CHECKING, Annotated, Any, Generic, ParamSpec, TypeVar, overload
+
+from streamlog.errors import StreamlogError
+from streamlog.processing.dsl.checks import check_name, check_topic_name, plan_error
+from streamlog.processing.dsl.graph import Graph
+from streamlog.processing.dsl.location import Location, caller_location, function_location
+from streamlog.processing.dsl.nodes import SourceNode, TableNode
+from streamlog.processing.dsl.stream import GlobalTable, Stream
+from streamlog.processing.dsl.topic import Topic
+from streamlog.processing.plan.build import build_plan
+from streamlog.serde.default import serde_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from streamlog.processing.plan.plan import Plan
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_RIGHT_WAY = "Write: def delays(flights: Stream[Flight], airlines: GlobalTable[Airline])"
+
+
+class Pipeline(Generic[P, R]):
+    """A pipeline: its function, still callable, and its plan.
+
+    Attributes:
+        name: Names its consumer group, its internal topics and its state.
+        function: The function.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        name: str | None,
+        checkpoint_interval: timedelta | None,
+        names_in_scope: dict[str, Any],
+    ) -> None:
+        self.function = function
+        self.name = check_name(name or function.__name__, None, "pipeline")
+        self.location = function_location(function) or caller_location()
+        self._checkpoint_interval = checkpoint_interval
+        self._names_in_scope = names_in_scope
+        self._plan: Plan | None = None
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Calls the function itself."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<pipeline {self.name} at {self.location}>"
+
+    def plan(self) -> Plan:
+        """Returns the plan; runs the function at the first call.
+
+        Raises:
+            PlanError: If it cannot be run as it is declared.
+        """
+        if self._plan is None:
+            self._plan = self._draw()
+        return self._plan
+
+    def _draw(self) -> Plan:
+        graph = Graph()
+        handles = {}
+        for name, annotation in self._inputs().items():
+            node, handle = _input(graph, name, annotation, self.location)
+            graph.add(node)
+            handles[name] = handle
+        self.function(**handles)  # type: ignore[arg-type, call-arg]
+        interval = self._checkpoint_interval
+        return build_plan(
+            self.name,
+            graph,
+            self.location,
+            None if interval is None else interval.total_seconds(),
+        )
+
+    def _inputs(self) -> dict[str, object]:
+        """The parameters, with their annotations as objects."""
+        parameters = inspect.signature(self.function).parameters
+        try:
+            hints = typing.get_type_hints(
+                self.function, localns=self._names_in_scope, include_extras=True
+            )
+        except NameError as error:
+            raise plan_error(
+                f"an annotation of {self.name} cannot be resolved: {error}",
+                hint="Types of inputs are needed when the program runs: import or define them at "
+                "the top of the module, not under TYPE_CHECKING",
+                at=self.location,
+            ) from error
+        for name in parameters:
+            if name not in hints:
+                raise plan_error(
+                    f"parameter {name} of {self.name} has no annotation, so its type is unknown",
+                    hint=_RIGHT_WAY,
+                    at=self.location,
+                )
+        if not parameters:
+            raise plan_error(
+                f"{self.name} has no parameter, so it reads nothing",
+                hint=_RIGHT_WAY,
+                at=self.location,
+            )
+        return {name: hints[name] for name in parameters}
+
+
+def _input(
+    graph: Graph, name: str, annotation: object, location: Location
+) -> tuple[SourceNode | TableNode, Stream[Any] | GlobalTable[Any]]:
+    """The node and the handle of a parameter."""
+    topic = Topic()
+    if typing.get_origin(annotation) is Annotated:
+        annotation, *extras = typing.get_args(annotation)
+        topic = next((each for each in extras if isinstance(each, Topic)), topic)
+    kind = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
+    if kind not in (Stream, GlobalTable) or len(arguments) != 1:
+        raise plan_error(
+            f"parameter {name} is a {annotation!r}, but inputs are streams or global tables",
+            hint=_RIGHT_WAY,
+            at=location,
+        )
+    value_type = arguments[0]
+    topic_name = check_topic_name(topic.name or name)
+    try:
+        serde = topic.serde or serde_for(value_type)
+    except StreamlogError as error:
+        raise plan_error(
+            f"parameter {name}: {error.message}", hint=error.hint, at=location
+        ) from error
+    if kind is GlobalTable:
+        table = TableNode(
+            name=name, location=location, value_type=value_type, topic=topic_name, serde=serde
+        )
+        return table, GlobalTable(graph, table)
+    source = SourceNode(
+        name=name,
+        location=location,
+        value_type=value_type,
+        topic=topic_name,
+        serde=serde,
+        event_time=topic.event_time,
+    )
+    return source, Stream(graph, source)
+
+
+@overload
+def pipeline(function: Callable[P, R], /) -> Pipeline[P, R]: ...
+
+
+@overload
+def pipeline(
+    *, name: str | None = None, checkpoint_interval: timedelta | None = None
+) -> Callable[[Callable[P, R]], Pipeline[P, R]]: ...
+
+
+def pipeline(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    checkpoint_interval: timedelta | None = None,
+) -> Pipeline[P, R] | Callable[[Callable[P, R]], Pipeline[P, R]]:
+    """Declares a pipeline: a function whose parameters are its inputs.
+
+    The function runs once and describes the steps; it never sees a record.
+
+    Args:
+        function: The function, when used without parentheses.
+        name: The pipeline's name; by default the function's.
+        checkpoint_interval: How often its tasks make their work durable.
+    """
+    # Types that are defined inside a function, as tests do, are found in the caller's names.
+    frame = inspect.currentframe()
+    scope = dict(frame.f_back.f_locals) if frame is not None and frame.f_back is not None else {}
+
+    def decorate(function: Callable[P, R]) -> Pipeline[P, R]:
+        return Pipeline(function, name, checkpoint_interval, scope)
+
+    return decorate if function is None else decorate(function)

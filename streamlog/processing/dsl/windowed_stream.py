@@ -1,0 +1,202 @@
+"""A stream whose records are grouped by key and window, waiting for an aggregate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, get_args
+
+import msgspec
+
+from streamlog.processing.dsl import aggregates, inference
+from streamlog.processing.dsl.aggregates import Aggregate
+from streamlog.processing.dsl.checks import check_name, plan_error
+from streamlog.processing.dsl.graph import Graph, refuse
+from streamlog.processing.dsl.location import caller_location
+from streamlog.processing.dsl.nodes import StreamNode, WindowNode
+from streamlog.processing.dsl.windowed import Windowed
+from streamlog.processing.operators.specs import AggregateSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from streamlog.processing.dsl.nodes import RuntimeType, Value
+    from streamlog.processing.dsl.stream import Stream
+    from streamlog.processing.windows.tumbling import TumblingWindows
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class WindowedStream(Generic[T]):
+    """What `Stream.window` returns: name the result."""
+
+    def __init__(
+        self, graph: Graph, parent: StreamNode, windows: TumblingWindows, grace_ms: int
+    ) -> None:
+        self._graph = graph
+        self._parent = parent
+        self._windows = windows
+        self._grace_ms = grace_ms
+        self._location = caller_location()
+
+    def aggregate(
+        self, result: type[R], /, *, name: str | Aggregate[T] | None = None, **fields: Aggregate[T]
+    ) -> Stream[Windowed[R]]:
+        """Makes one result for each key and window.
+
+        Args:
+            result: The type of the result; it gets the fields as keyword arguments.
+            name: The step's name, by which its state is found again; by default the name of the
+                result type. An aggregate here is a field called `name`.
+            fields: What fills each field: `flights=count(), delay=mean(lambda f: f.delay)`.
+        """
+        if isinstance(name, Aggregate):
+            fields = {"name": name, **fields}
+            name = None
+        _check_fields(result, fields)
+        names = tuple(fields)
+        kept = inference.field_types(result)
+        specs = tuple(
+            AggregateSpec(key, each.kind, each.selector, kept.get(key))
+            for key, each in fields.items()
+        )
+
+        def build(values: list[Value]) -> R:
+            return result(**dict(zip(names, values, strict=True)))
+
+        return self._step(
+            name,
+            inference.slug(result.__name__),
+            specs,
+            build,
+            Windowed[result],  # type: ignore[valid-type]
+        )
+
+    def count(self, *, name: str | None = None) -> Stream[Windowed[int]]:
+        """Counts the records of each key and window."""
+        spec = AggregateSpec("", "count", None)
+        return self._step(name, "count", (spec,), _only, Windowed[int])
+
+    def sum_(
+        self, selector: Callable[[T], float | None], *, name: str | None = None
+    ) -> Stream[Windowed[float]]:
+        """Adds up what the selector yields, exactly."""
+        return self._single(aggregates.sum_(selector), name, Windowed[int | float])
+
+    def mean(
+        self, selector: Callable[[T], float | None], *, name: str | None = None
+    ) -> Stream[Windowed[float | None]]:
+        """The mean of what the selector yields; `None` of nothing."""
+        return self._single(aggregates.mean(selector), name, Windowed[float | None])
+
+    def min_(
+        self, selector: Callable[[T], R], *, to: type[R] | None = None, name: str | None = None
+    ) -> Stream[Windowed[R]]:
+        """The smallest of what the selector yields."""
+        return self._single(aggregates.min_(selector), name, _windowed(to, selector))
+
+    def max_(
+        self, selector: Callable[[T], R], *, to: type[R] | None = None, name: str | None = None
+    ) -> Stream[Windowed[R]]:
+        """The largest of what the selector yields."""
+        return self._single(aggregates.max_(selector), name, _windowed(to, selector))
+
+    def first(
+        self, selector: Callable[[T], R], *, to: type[R] | None = None, name: str | None = None
+    ) -> Stream[Windowed[R]]:
+        """What the selector yields for the earliest record, by event time."""
+        return self._single(aggregates.first(selector), name, _windowed(to, selector))
+
+    def last(
+        self, selector: Callable[[T], R], *, to: type[R] | None = None, name: str | None = None
+    ) -> Stream[Windowed[R]]:
+        """What the selector yields for the latest record, by event time."""
+        return self._single(aggregates.last(selector), name, _windowed(to, selector))
+
+    def _single(
+        self, aggregate: Aggregate[T], name: str | None, value_type: RuntimeType
+    ) -> Stream[Any]:
+        assert aggregate.selector is not None
+        kept = get_args(value_type)[0] if value_type is not None else None
+        spec = AggregateSpec("", aggregate.kind, aggregate.selector, kept)
+        derived = inference.derived_name(aggregate.selector)
+        default = f"{aggregate.kind}-{derived}" if derived else aggregate.kind
+        return self._step(name, default, (spec,), _only, value_type)
+
+    def _step(
+        self,
+        name: str | None,
+        default: str,
+        specs: tuple[AggregateSpec, ...],
+        build: Callable[[list[Value]], Value],
+        value_type: RuntimeType,
+    ) -> Stream[Any]:
+        from streamlog.processing.dsl.stream import Stream
+
+        node = WindowNode(
+            name=default if name is None else check_name(name, None, "window"),
+            location=caller_location(),
+            value_type=value_type,
+            parent=self._parent,
+            windows=self._windows,
+            grace_ms=self._grace_ms,
+            aggregates=specs,
+            build=build,
+        )
+        self._graph.add(node)
+        return Stream(self._graph, node)
+
+    def __repr__(self) -> str:
+        return f"<windowed stream at {self._location}>"
+
+    def __bool__(self) -> NoReturn:
+        refuse(self, "the truth", "To get results: stream.window(…).count()")
+
+    def __len__(self) -> NoReturn:
+        refuse(self, "the length", "To count records: stream.window(…).count()")
+
+    def __iter__(self) -> Iterator[T]:
+        refuse(self, "iteration", "To get results: stream.window(…).count()")
+
+    def __eq__(self, other: object) -> bool:
+        refuse(self, "comparison", "To get results: stream.window(…).count()")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _only(values: list[Value]) -> Value:
+    return values[0]
+
+
+def _windowed(to: RuntimeType, selector: Callable[..., object]) -> RuntimeType:
+    found = to or inference.result_type(selector)
+    return None if found is None else Windowed[found]  # type: ignore[valid-type]
+
+
+def _check_fields(result: type[object], fields: dict[str, Aggregate[T]]) -> None:
+    """Refuses what the result type would refuse at the first closed window."""
+    example = f".aggregate({getattr(result, '__name__', result)}, flights=count())"
+    if not isinstance(result, type):
+        raise plan_error(f"aggregate takes a type first, this is {result!r}", hint=example)
+    for key, each in fields.items():
+        if not isinstance(each, Aggregate):
+            raise plan_error(
+                f"field {key} of {result.__name__} takes an aggregate, this is {each!r}",
+                hint=f"Write: {key}=last(lambda value: …); there are also count, sum_, mean, min_, "
+                "max_ and first",
+            )
+    if not fields:
+        raise plan_error(f"nothing fills the fields of {result.__name__}", hint=f"Write: {example}")
+    try:
+        known = {
+            field.name: field.required for field in msgspec.structs.fields(cast("Any", result))
+        }
+    except TypeError:
+        return
+    missing = [key for key, required in known.items() if required and key not in fields]
+    unknown = [key for key in fields if key not in known]
+    if missing or unknown:
+        raise plan_error(
+            f"{result.__name__} has the fields {', '.join(known)}"
+            + (f"; nothing fills {', '.join(missing)}" if missing else "")
+            + (f"; it has no {', '.join(unknown)}" if unknown else "")
+        )

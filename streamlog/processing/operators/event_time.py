@@ -1,0 +1,44 @@
+"""When values happened, for inputs that say so themselves.
+
+The module is written in the typed subset that mypyc compiles.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+TIMESTAMP_MIN_MS: Final = -62_135_596_800_000
+TIMESTAMP_MAX_MS: Final = 253_402_300_799_999
+"""The years 1 to 9999, which is what RFC 3339 and Python's `datetime` can say."""
+
+
+def event_times(function: Callable[[Any], object], values: list[Any], into: list[int]) -> None:
+    """Appends each value's event time to `into`, whose length tells where it failed."""
+    for value in values:
+        into.append(milliseconds_of(function(value)))  # noqa: PERF401 (its length is the index)
+
+
+def milliseconds_of(moment: object) -> int:
+    """Returns an event time as a timestamp; whole milliseconds, cut off downwards.
+
+    >>> milliseconds_of(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)), milliseconds_of(5)
+    (1000, 5)
+    """
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise ValueError(
+                f"event time {moment!r} has no time zone; write .replace(tzinfo=UTC) if it is UTC"
+            )
+        return (moment - _EPOCH) // _MILLISECOND
+    if isinstance(moment, int) and not isinstance(moment, bool):
+        return moment
+    raise TypeError(
+        f"event time is {moment!r}, but it has to be a datetime with a time zone or milliseconds"
+    )

@@ -1,0 +1,132 @@
+"""What a plan refuses: streams that go nowhere, names that collide, types that are not known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from streamlog.processing.dsl.checks import TOPIC_NAME_LENGTH_MAX, plan_error
+from streamlog.processing.dsl.nodes import (
+    KeyByNode,
+    MergeNode,
+    Node,
+    PeekNode,
+    SourceNode,
+    TableNode,
+    ToNode,
+    WindowNode,
+)
+from streamlog.processing.state.keys import store_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from streamlog.processing.dsl.graph import Graph
+    from streamlog.processing.dsl.location import Location
+
+
+def check_graph(graph: Graph, children: Mapping[Node, Sequence[Node]], location: Location) -> None:
+    """Refuses steps without an end, inputs without a use and loops."""
+    outputs = [node for node in graph.nodes if isinstance(node, ToNode)]
+    for node in graph.nodes:
+        if isinstance(node, SourceNode) and not children[node]:
+            raise plan_error(
+                f"input {node.name} is not used",
+                hint=f"Remove the parameter, or write: {node.name}.to(…)",
+                at=node.location,
+            )
+        if not children[node] and not isinstance(node, ToNode | PeekNode | TableNode):
+            raise plan_error(
+                f"what comes out of step {node.name} goes nowhere",
+                hint='End it with .to("topic")',
+                at=node.location,
+            )
+    sources: dict[str, SourceNode] = {}
+    for node in graph.nodes:
+        if isinstance(node, SourceNode):
+            other = sources.setdefault(node.topic, node)
+            if other is not node:
+                raise plan_error(
+                    f"inputs {other.name} and {node.name} read the same topic {node.topic}",
+                    hint="Use one parameter twice: each verb on it begins another branch",
+                    at=location,
+                )
+    if not sources:
+        raise plan_error(
+            "only global tables are read, so nothing ever happens",
+            hint="Declare a Stream[…] among the inputs",
+            at=location,
+        )
+    for node in outputs:
+        if node.topic in sources:
+            raise plan_error(
+                f"topic {node.topic} is read and written: each record would come round for ever",
+                hint="Write to another topic",
+                at=node.location,
+            )
+
+
+def check_cut_type(cut: KeyByNode | MergeNode) -> None:
+    """Refuses a repartition whose values could not be read back."""
+    if not cut.name:
+        raise plan_error(
+            "this key_by needs a name for its topic and state, and none can be derived",
+            hint='Write: .key_by(…, name="by-something")',
+            at=cut.location,
+        )
+    if cut.value_type is None:
+        raise plan_error(
+            f"records pass a topic at {cut.name}, but the type of their values is not known when "
+            "the program runs",
+            hint="Say it where the values are made: .map(function, to=Type), a def with a return "
+            "annotation, or a lambda that calls the type",
+            at=cut.location,
+        )
+    try:
+        msgspec.msgpack.Decoder(cast("Any", cut.value_type))
+    except (TypeError, ValueError, NameError) as error:
+        raise plan_error(
+            f"records pass a topic at {cut.name}, and {cut.value_type!r} cannot be read back: "
+            f"{error}",
+            hint="Use a msgspec.Struct, a dataclass or a plain type",
+            at=cut.location,
+        ) from error
+
+
+def check_names(pipeline: str, graph: Graph, roots: Sequence[Node]) -> None:
+    """Refuses two steps of one name where the name is that of a topic or of state."""
+    named: dict[str, Node] = {}
+    for root in roots:
+        name = root.topic if isinstance(root, SourceNode) else root.name
+        _claim(named, name, root, "records pass a topic here")
+        longest = f"{pipeline}.{name}.repartition"
+        if len(longest) > TOPIC_NAME_LENGTH_MAX:
+            raise plan_error(
+                f"the topic {longest} would have more than {TOPIC_NAME_LENGTH_MAX} characters",
+                hint="Give the pipeline or the step a shorter name=",
+                at=root.location,
+            )
+    stores: dict[str, Node] = {}
+    ids: dict[bytes, str] = {}
+    for node in graph.nodes:
+        if isinstance(node, WindowNode):
+            _claim(stores, node.name, node, "it has state")
+            other = ids.setdefault(store_id(node.name), node.name)
+            if other != node.name:
+                raise plan_error(
+                    f"the names {other} and {node.name} have the same hash, by bad luck",
+                    hint="Give one of the steps another name=",
+                    at=node.location,
+                )
+
+
+def _claim(named: dict[str, Node], name: str, node: Node, reason: str) -> None:
+    other = named.setdefault(name, node)
+    if other is not node:
+        raise plan_error(
+            f"two steps are called {name}, here and at {other.location}; a step needs a name of "
+            f"its own where {reason}",
+            hint='Give one of them another: name="…"',
+            at=node.location,
+        )

@@ -1,0 +1,49 @@
+"""What a checkpoint says of a task beside its rows: positions, time, writers, counts.
+
+It is stored with the rows in the same transaction, and is the body of the changelog's marker.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class WriterMeta(msgspec.Struct, array_like=True, frozen=True):
+    """How far a reader of a repartition topic has come with one writer."""
+
+    writer: int
+    epoch: int
+    sequence: int
+    stream_time_ms: int | None
+    drained: bool
+
+
+class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
+    """A task at a checkpoint."""
+
+    sequence: int = 0
+    epoch: int = 0
+    positions: tuple[tuple[str, int, int], ...] = ()
+    """Topic, partition, next offset."""
+    stream_time_ms: int | None = None
+    """Of a task that reads a source; of others it follows from the writers."""
+    drained: bool = False
+    writers: tuple[WriterMeta, ...] = ()
+    closed_through: dict[str, int] = {}
+    """By step: windows that end here or before are closed."""
+    late_records: int = 0
+    open_rows: int = 0
+
+
+_ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+_DECODER = msgspec.msgpack.Decoder(TaskMeta)
+
+
+def encode_meta(meta: TaskMeta) -> bytes:
+    """Returns the stored form."""
+    return _ENCODER.encode(meta)
+
+
+def decode_meta(data: bytes) -> TaskMeta:
+    """Reads the stored form; raises `msgspec.MsgspecError` if it is none."""
+    return _DECODER.decode(data)

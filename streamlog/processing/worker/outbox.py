@@ -1,0 +1,190 @@
+"""Where a task's outputs gather until they are produced: by topic, then by partition.
+
+The fused functions append to a `Collector`; once they have run, `Outbox.scatter` gives each record
+its partition and, in a repartition topic, its position. The module is written in the typed subset
+that mypyc compiles.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from streamlog.processing.worker.position import (
+    DRAIN_INDEX,
+    HEADER,
+    INDEX_BITS,
+    MARKER,
+    MARKER_HEADER,
+    OFFSET_MAX,
+    OUTPUTS_MAX,
+    POSITION,
+)
+from streamlog.records.murmur2 import partition_of
+
+if TYPE_CHECKING:
+    from streamlog.records.columns import Headers
+
+PARTITIONS_CACHED_MAX: Final = 100_000
+"""Keys whose partition is remembered; beyond that they are forgotten all at once."""
+
+
+class TooManyOutputsError(Exception):
+    """One input caused more outputs than sequences can number; its arguments: offset, message."""
+
+
+class Collector:
+    """What a fused function has put out for one topic, with the index of the input of each."""
+
+    __slots__ = ("indices", "keys", "values")
+
+    def __init__(self) -> None:
+        self.keys: list[bytes | None] = []
+        self.values: list[bytes | None] = []
+        self.indices: list[int] = []
+
+    def clear(self) -> None:
+        """Forgets everything; the lists stay the same objects."""
+        self.keys.clear()
+        self.values.clear()
+        self.indices.clear()
+
+
+class Pile:
+    """Records for one partition."""
+
+    __slots__ = ("headers", "keys", "timestamps", "values")
+
+    def __init__(self) -> None:
+        self.keys: list[bytes | None] = []
+        self.values: list[bytes | None] = []
+        self.timestamps: list[int] = []
+        self.headers: list[Headers] = []
+
+
+Piles: TypeAlias = list[tuple[int, Pile]]
+
+
+class Outbox:
+    """The outputs for one topic.
+
+    Args:
+        topic: The topic.
+        partition_count: How many partitions it has.
+        own_partition: The task's; where records without a key go in a topic of results.
+        writer: The id under which the task writes a repartition topic; -1 in a topic of results.
+        epoch: The owner's epoch.
+    """
+
+    __slots__ = (
+        "_epoch",
+        "_index",
+        "_index_end",
+        "_keyless",
+        "_offset",
+        "_partition_count",
+        "_partitions",
+        "_piles",
+        "_writer",
+        "count",
+        "topic",
+    )
+
+    def __init__(
+        self, topic: str, partition_count: int, own_partition: int, writer: int, epoch: int
+    ) -> None:
+        self.topic = topic
+        self.count: int = 0
+        self._partition_count = partition_count
+        self._writer = writer
+        self._epoch = epoch
+        self._keyless = own_partition % partition_count
+        if writer >= 0:
+            self._keyless = partition_of(b"", partition_count)
+        self._partitions: dict[bytes, int] = {}
+        self._piles: list[Pile | None] = [None] * partition_count
+        self._offset: int = -1
+        self._index: int = 0
+        self._index_end: int = OUTPUTS_MAX
+
+    def scatter(
+        self, collector: Collector, timestamps: list[int], offsets: list[int], times: list[int]
+    ) -> None:
+        """Takes what was collected; the lists are of the inputs to which `indices` point.
+
+        Raises:
+            TooManyOutputsError: If one input caused more than can be numbered.
+        """
+        keys = collector.keys
+        values = collector.values
+        position = 0
+        for index in collector.indices:
+            key = keys[position]
+            pile = self._pile(self._partition(key))
+            pile.keys.append(key)
+            pile.values.append(values[position])
+            pile.timestamps.append(timestamps[index])
+            if self._writer >= 0:
+                sequence = self._next_sequence(offsets[index])
+                header = POSITION.pack(self._writer, self._epoch, sequence, times[index])
+                pile.headers.append(((HEADER, header),))
+            position += 1
+        self.count += position
+        collector.clear()
+
+    def begin_drain(self, offset: int) -> None:
+        """What follows is caused by the end of input, after the input at `offset`."""
+        self._offset = offset
+        self._index = DRAIN_INDEX - 1
+        self._index_end = OUTPUTS_MAX
+
+    def mark(self, offset: int, time: int, kind: int) -> None:
+        """Puts a marker into every partition: all that inputs up to `offset` caused is before."""
+        marker = MARKER.pack(self._writer, self._epoch, offset << INDEX_BITS, time, kind)
+        headers: Headers = ((MARKER_HEADER, marker),)
+        for partition in range(self._partition_count):
+            pile = self._pile(partition)
+            pile.keys.append(None)
+            pile.values.append(None)
+            pile.timestamps.append(max(time, 0))
+            pile.headers.append(headers)
+
+    def take(self) -> Piles:
+        """Returns what has gathered, by partition, and forgets it."""
+        taken: Piles = []
+        for partition, pile in enumerate(self._piles):
+            if pile is not None:
+                taken.append((partition, pile))
+        self._piles = [None] * self._partition_count
+        return taken
+
+    def _partition(self, key: bytes | None) -> int:
+        if key is None:
+            return self._keyless
+        found = self._partitions.get(key, -1)
+        if found < 0:
+            found = partition_of(key, self._partition_count)
+            if len(self._partitions) >= PARTITIONS_CACHED_MAX:
+                self._partitions.clear()
+            self._partitions[key] = found
+        return found
+
+    def _pile(self, partition: int) -> Pile:
+        pile = self._piles[partition]
+        if pile is None:
+            pile = Pile()
+            self._piles[partition] = pile
+        return pile
+
+    def _next_sequence(self, offset: int) -> int:
+        if offset == self._offset:
+            self._index += 1
+        else:
+            self._offset = offset
+            self._index = 0
+            self._index_end = DRAIN_INDEX
+        if self._index >= self._index_end or offset >= OFFSET_MAX:
+            raise TooManyOutputsError(
+                offset,
+                f"one input caused more than {self._index_end:,} records in topic {self.topic}",
+            )
+        return offset << INDEX_BITS | self._index

@@ -1,0 +1,55 @@
+"""The position that a record in a repartition topic bears, and the markers between the records.
+
+Every record has a header `streamlog`:
+
+    writer         int32   input topic's number << 16 | partition, of the input that caused it
+    epoch          int32   of the owner who wrote it
+    sequence       int64   input offset << 20 | number among the outputs of that input
+    stream time    int64   the writer's, in milliseconds, when the input was processed
+
+The sequence is a function of the log alone, so a writer that repeats itself after a crash repeats
+its sequences, and the reader drops them.
+
+A marker is a record without key and value and with a header `streamlog.marker`: the same fields
+(the sequence is that of the last input consumed) and one byte more, its kind: 0 tells stream time,
+1 says that the writer has no more to come (drain).
+
+The module is written in the typed subset that mypyc compiles.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+HEADER: Final = "streamlog"
+MARKER_HEADER: Final = "streamlog.marker"
+
+NO_TIME: Final = -(2**62)
+"""A writer that has not seen a record has no stream time."""
+NO_SEQUENCE: Final = -(2**62)
+
+INDEX_BITS: Final = 20
+OUTPUTS_MAX: Final = 1 << INDEX_BITS
+"""Outputs that one input may cause in one topic."""
+OFFSET_MAX: Final = 1 << 43
+"""Beyond it, sequences do not fit."""
+DRAIN_INDEX: Final = 1 << 19
+"""Outputs of a drain are numbered from here: the last input before it has used lower numbers."""
+
+PARTITION_BITS: Final = 16
+
+TIME_MARKER: Final = 0
+DRAIN_MARKER: Final = 1
+
+POSITION: Final = struct.Struct(">iiqq")
+POSITION_SIZE: Final = 24
+MARKER: Final = struct.Struct(">iiqqB")
+MARKER_SIZE: Final = 25
+
+
+def writer_id(input_index: int, partition: int) -> int:
+    """Returns the id of the writer that one partition of one input topic is."""
+    assert 0 <= partition < 1 << PARTITION_BITS
+    assert 0 <= input_index < 1 << 15
+    return input_index << PARTITION_BITS | partition

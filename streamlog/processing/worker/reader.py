@@ -1,0 +1,232 @@
+"""How a task reads its one input: what of a chunk counts, decoded, with time and position.
+
+A source's records count all, and its time is the largest event time so far. A repartition topic's
+records bear their writers' time and position; see `writers`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+
+import msgspec
+
+from streamlog.processing.dsl.nodes import SourceNode
+from streamlog.processing.errors import FunctionFailure, UndecodableFailure
+from streamlog.processing.operators.event_time import (
+    TIMESTAMP_MAX_MS,
+    TIMESTAMP_MIN_MS,
+    event_times,
+)
+from streamlog.processing.worker.flow import Batch
+from streamlog.processing.worker.position import NO_TIME
+from streamlog.processing.worker.writers import ForeignRecordError, Writer, Writers, advance
+from streamlog.serde.errors import SerdeError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from streamlog.processing.dsl.nodes import KeyByNode, MergeNode
+    from streamlog.processing.plan.plan import SubTopologyPlan
+    from streamlog.processing.state.meta import TaskMeta
+    from streamlog.processing.worker.writers import Break, Clock
+    from streamlog.records.columns import Columns
+
+
+class Reader(Protocol):
+    """What both kinds can do."""
+
+    writers: dict[int, Writer]
+    """Of a repartition topic; empty for a source."""
+
+    @property
+    def time(self) -> int:
+        """The task's stream time."""
+
+    def drained(self) -> bool:
+        """Whether all writers have said that no more will come."""
+
+    def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
+        """Returns the records that count, and where among them windows close."""
+
+
+def open_reader(
+    sub: SubTopologyPlan, partition: int, expected: list[int], meta: TaskMeta
+) -> Reader:
+    """Returns the reader of a task's input, where its last checkpoint left it."""
+    root = sub.entry.root
+    if isinstance(root, SourceNode):
+        return SourceReader(root, partition, meta)
+    return RepartitionReader(
+        cast("KeyByNode | MergeNode", root), sub.input_topics[0], partition, expected, meta
+    )
+
+
+class SourceReader:
+    """Reads a partition of a source."""
+
+    def __init__(self, node: SourceNode, partition: int, meta: TaskMeta) -> None:
+        self.writers: dict[int, Writer] = {}
+        self.time = NO_TIME if meta.stream_time_ms is None else meta.stream_time_ms
+        self._node = node
+        self._partition = partition
+
+    def drained(self) -> bool:
+        """Whoever hands in records has more."""
+        return False
+
+    def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
+        """Returns all records, and where among them windows close."""
+        try:
+            values = self._node.serde.decode_all(columns.values)
+        except SerdeError as error:
+            self._refuse(columns, error.index or 0, error.message, error)
+        timestamps = columns.timestamps
+        if self._node.event_time is not None:
+            timestamps = self._event_times(columns, values)
+        if timestamps and (
+            min(timestamps) < TIMESTAMP_MIN_MS or max(timestamps) > TIMESTAMP_MAX_MS
+        ):
+            bad = next(t for t in timestamps if not TIMESTAMP_MIN_MS <= t <= TIMESTAMP_MAX_MS)
+            reason = f"its event time {bad} ms is not in the years 1 to 9999"
+            self._refuse(columns, timestamps.index(bad), reason, None)
+        times, breaks = advance(timestamps, columns.offsets, self.time, clocks)
+        if times:
+            self.time = times[-1]
+        batch = Batch(
+            values=values,
+            keys=columns.keys,
+            timestamps=timestamps,
+            offsets=columns.offsets,
+            times=times,
+            writers=[self._partition] * len(values),
+            sequences=columns.offsets,
+        )
+        return batch, breaks
+
+    def _event_times(self, columns: Columns, values: list[Any]) -> list[int]:
+        found: list[int] = []
+        assert self._node.event_time is not None
+        try:
+            event_times(self._node.event_time, values, found)
+        except Exception as error:
+            offset = columns.offsets[len(found)]
+            raise FunctionFailure(
+                f"event_time of input {self._node.name} ({self._node.location}) failed for the "
+                f"record at offset {offset} of {self._node.topic} partition {self._partition}: "
+                f"{type(error).__name__}: {error}",
+                topic=self._node.topic,
+                partition=self._partition,
+                offset=offset,
+                step=self._node.name,
+                location=str(self._node.location),
+            ) from error
+        return found
+
+    def _refuse(
+        self, columns: Columns, index: int, reason: str, cause: Exception | None
+    ) -> NoReturn:
+        raise _undecodable(
+            self._node, self._node.topic, self._partition, columns.offsets[index], reason
+        ) from cause
+
+
+class RepartitionReader:
+    """Reads a partition of a repartition topic."""
+
+    def __init__(
+        self,
+        node: KeyByNode | MergeNode,
+        topic: str,
+        partition: int,
+        expected: list[int],
+        meta: TaskMeta,
+    ) -> None:
+        self._writers = Writers(expected)
+        self._writers.restore(
+            {
+                each.writer: Writer(
+                    each.epoch,
+                    each.sequence,
+                    NO_TIME if each.stream_time_ms is None else each.stream_time_ms,
+                    each.drained,
+                )
+                for each in meta.writers
+            }
+        )
+        self.writers: dict[int, Writer] = self._writers.writers
+        self._node = node
+        self._topic = topic
+        self._partition = partition
+        self._decode = msgspec.msgpack.Decoder(cast("Any", node.value_type)).decode
+
+    @property
+    def time(self) -> int:
+        """The smallest stream time of all writers."""
+        return self._writers.time
+
+    def drained(self) -> bool:
+        """Whether all writers have said that no more will come."""
+        return self._writers.drained()
+
+    def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
+        """Returns the records that count, and where among them windows close."""
+        headers = columns.headers
+        if headers is None:
+            headers = [()] * len(columns)
+        try:
+            admitted = self._writers.admit(headers, columns.offsets, 0, clocks)
+        except ForeignRecordError as error:
+            reason = "it was written by something else than this pipeline: it has no position"
+            raise self._refuse(columns.offsets[error.args[0]], reason) from None
+        kept = admitted.kept
+        raw = columns.values
+        try:
+            decode = self._decode
+            values = [decode(raw[index]) for index in kept]  # type: ignore[arg-type]
+        except (msgspec.MsgspecError, TypeError, ValueError):
+            self._find_undecodable(columns, kept)
+            raise
+        timestamps, offsets, keys = columns.timestamps, columns.offsets, columns.keys
+        batch = Batch(
+            values=values,
+            keys=[keys[index] for index in kept],
+            timestamps=[timestamps[index] for index in kept],
+            offsets=[offsets[index] for index in kept],
+            times=admitted.times,
+            writers=admitted.writers,
+            sequences=admitted.sequences,
+        )
+        return batch, admitted.breaks
+
+    def _find_undecodable(self, columns: Columns, kept: list[int]) -> None:
+        """Raises the failure of the first value that does not decode."""
+        for index in kept:
+            try:
+                self._decode(columns.values[index] or b"")
+            except (msgspec.MsgspecError, TypeError, ValueError) as error:
+                reason = (
+                    f"{error}. Was the type {self._node.value_type!r} changed while records of "
+                    "the old one were under way?"
+                )
+                raise self._refuse(columns.offsets[index], reason) from error
+
+    def _refuse(self, offset: int, reason: str) -> UndecodableFailure:
+        return _undecodable(self._node, self._topic, self._partition, offset, reason)
+
+
+def _undecodable(
+    node: SourceNode | KeyByNode | MergeNode,
+    topic: str,
+    partition: int,
+    offset: int,
+    reason: str,
+) -> UndecodableFailure:
+    return UndecodableFailure(
+        f"the record at offset {offset} of {topic} partition {partition} cannot be read "
+        f"(input of {node.location}): {reason}",
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        step=node.name,
+        location=str(node.location),
+    )

@@ -1,0 +1,260 @@
+"""Who wrote what a task reads, and how time passes for it: decided record by record.
+
+A reader of a repartition topic keeps for each writer the newest epoch, the last sequence and the
+stream time, and by them
+
+* drops what an owner with an older epoch wrote: it was paused, and woke up late;
+* drops what it has seen: the writer crashed and repeats itself;
+* judges lateness by the writer's own stream time on the record, so what is late does not depend on
+  how the writers' records are mixed;
+* lets time pass when the smallest stream time of all writers does. A writer that was never heard of
+  holds everything open.
+
+A chunk of records is admitted at once, and cut at `Break`s: the places where windows close. Between
+two breaks no window can close, because closing needs time to pass the next multiple of a window's
+size, and that is what the cut looks for. A source partition has one writer, itself, and its time is
+the largest event time so far.
+
+The module is written in the typed subset that mypyc compiles.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from streamlog.processing.worker.position import (
+    DRAIN_MARKER,
+    HEADER,
+    MARKER,
+    MARKER_HEADER,
+    MARKER_SIZE,
+    NO_SEQUENCE,
+    NO_TIME,
+    POSITION,
+    POSITION_SIZE,
+)
+
+if TYPE_CHECKING:
+    from streamlog.records.columns import Headers
+
+FOREVER: Final = 2**62
+LATE: Final = NO_TIME
+"""In place of a window's end."""
+
+Clock: TypeAlias = tuple[int, int]
+"""Of one windowed step: how far its closing lags behind time (all graces on the way), its size."""
+
+
+class ForeignRecordError(Exception):
+    """A record in a repartition topic that no task of ours wrote; its argument is its index."""
+
+
+class Break:
+    """A place between two records where time has moved far enough for a window to close.
+
+    Attributes:
+        position: Index of the admitted record before which it is.
+        cause: Offset of the record or marker that moved time.
+        time: What the time of the task is from here on.
+        drained: Whether every writer has said that it has no more to come.
+    """
+
+    __slots__ = ("cause", "drained", "position", "time")
+
+    def __init__(self, position: int, cause: int, time: int, drained: bool) -> None:
+        self.position = position
+        self.cause = cause
+        self.time = time
+        self.drained = drained
+
+
+class Admitted:
+    """What of a chunk counts.
+
+    Attributes:
+        kept: Indices of the records that count.
+        writers: Of each of these, who wrote it.
+        sequences: Of each of these, its sequence.
+        times: Of each of these, the writer's stream time.
+        breaks: Where windows close.
+    """
+
+    __slots__ = ("breaks", "kept", "sequences", "times", "writers")
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+        self.writers: list[int] = []
+        self.sequences: list[int] = []
+        self.times: list[int] = []
+        self.breaks: list[Break] = []
+
+
+class Writer:
+    """How far a reader has come with one writer."""
+
+    __slots__ = ("drained", "epoch", "sequence", "time")
+
+    def __init__(
+        self,
+        epoch: int = -1,
+        sequence: int = NO_SEQUENCE,
+        time: int = NO_TIME,
+        drained: bool = False,
+    ) -> None:
+        self.epoch = epoch
+        self.sequence = sequence
+        self.time = time
+        self.drained = drained
+
+
+class Writers:
+    """All writers of one repartition partition.
+
+    Args:
+        expected: The writers that there are, by the plan.
+    """
+
+    __slots__ = ("time", "writers")
+
+    def __init__(self, expected: list[int]) -> None:
+        self.writers: dict[int, Writer] = {each: Writer() for each in expected}
+        self.time: int = NO_TIME
+        """The smallest stream time of all."""
+
+    def restore(self, known: dict[int, Writer]) -> None:
+        """Takes up where a checkpoint ended."""
+        self.writers.update(known)
+        self.time = self._smallest()
+
+    def drained(self) -> bool:
+        """Returns whether every writer has said that it has no more to come."""
+        return all(each.drained for each in self.writers.values())
+
+    def admit(
+        self,
+        headers: list[Headers],
+        offsets: list[int],
+        first: int,
+        clocks: list[Clock],
+    ) -> Admitted:
+        """Decides what counts of a chunk from index `first` on, and where windows close.
+
+        Raises:
+            ForeignRecordError: If a record bears no position.
+        """
+        admitted = Admitted()
+        kept = admitted.kept
+        break_at = next_break(self.time, clocks)
+        index = first
+        stop = len(offsets)
+        while index < stop:
+            number, epoch, sequence, time, marker = _position(headers[index], index)
+            writer = self.writers.get(number)
+            if writer is None:
+                writer = self._newcomer(number)
+            if epoch < writer.epoch:
+                index += 1
+                continue
+            writer.epoch = epoch
+            if marker >= 0 or sequence > writer.sequence:
+                if time > writer.time:
+                    self._advance(writer, time)
+                writer.drained = marker == DRAIN_MARKER or (marker >= 0 and writer.drained)
+                if marker == DRAIN_MARKER and self.drained():
+                    admitted.breaks.append(Break(len(kept), offsets[index], self.time, True))
+                    break_at = next_break(self.time, clocks)
+                elif self.time >= break_at:
+                    admitted.breaks.append(Break(len(kept), offsets[index], self.time, False))
+                    break_at = next_break(self.time, clocks)
+                if marker < 0:
+                    writer.sequence = sequence
+                    kept.append(index)
+                    admitted.writers.append(number)
+                    admitted.sequences.append(sequence)
+                    admitted.times.append(time)
+            index += 1
+        return admitted
+
+    def _newcomer(self, number: int) -> Writer:
+        """A source has got more partitions; until all are heard of, time stands still."""
+        writer = Writer()
+        self.writers[number] = writer
+        self.time = NO_TIME
+        return writer
+
+    def _advance(self, writer: Writer, time: int) -> None:
+        slowest = writer.time == self.time
+        writer.time = time
+        if slowest:
+            self.time = self._smallest()
+
+    def _smallest(self) -> int:
+        smallest = FOREVER
+        for each in self.writers.values():
+            if each.time < smallest:
+                smallest = each.time
+        return NO_TIME if smallest == FOREVER else smallest
+
+
+def _position(headers: Headers, index: int) -> tuple[int, int, int, int, int]:
+    """Reads a record's position: writer, epoch, sequence, time, and a marker's kind or -1."""
+    if len(headers) != 1:
+        raise ForeignRecordError(index)
+    name, data = headers[0]
+    if data is not None:
+        if name == HEADER and len(data) == POSITION_SIZE:
+            writer, epoch, sequence, time = POSITION.unpack(data)
+            return writer, epoch, sequence, time, -1
+        if name == MARKER_HEADER and len(data) == MARKER_SIZE:
+            writer, epoch, sequence, time, kind = MARKER.unpack(data)
+            return writer, epoch, sequence, time, kind
+    raise ForeignRecordError(index)
+
+
+def advance(
+    timestamps: list[int], offsets: list[int], time: int, clocks: list[Clock]
+) -> tuple[list[int], list[Break]]:
+    """Lets time pass in a source partition; returns it at each record, and where windows close."""
+    times: list[int] = []
+    breaks: list[Break] = []
+    break_at = next_break(time, clocks)
+    for timestamp in timestamps:
+        if timestamp > time:
+            time = timestamp
+            if time >= break_at:
+                position = len(times)
+                breaks.append(Break(position, offsets[position], time, False))
+                break_at = next_break(time, clocks)
+        times.append(time)
+    return times, breaks
+
+
+def next_break(time: int, clocks: list[Clock]) -> int:
+    """Returns the first time after `time` at which a window may close."""
+    nearest = FOREVER
+    for lag, size in clocks:
+        if time == NO_TIME:
+            return NO_TIME + 1
+        at = boundary(time, lag, size) + size + lag
+        if at < nearest:
+            nearest = at
+    return nearest
+
+
+def boundary(time: int, lag: int, size: int) -> int:
+    """Returns the last end of a window that is closed at a time."""
+    moment = time - lag
+    return moment - moment % size
+
+
+def assign(
+    timestamps: list[int], times: list[int], size: int, grace: int, closed_through: int
+) -> list[int]:
+    """Returns the end of each record's window, or `LATE` where that window is over for it."""
+    ends: list[int] = []
+    for index, timestamp in enumerate(timestamps):
+        end = timestamp - timestamp % size + size
+        if end + grace <= times[index] or end <= closed_through:
+            end = LATE
+        ends.append(end)
+    return ends

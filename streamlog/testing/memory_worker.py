@@ -1,0 +1,180 @@
+"""A worker without a cluster: it runs a pipeline's tasks over a `MemoryLog`, step by step.
+
+It does what the real worker does, in the same order and with the same tasks, stores and changelogs,
+except that nothing is asynchronous: whoever drives it says which task goes on, how far, and where
+it dies. Several of them on one log are several workers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from streamlog.errors import UsageError
+from streamlog.processing.state.store import open_task_store
+from streamlog.processing.worker.changelog import ChangelogReplay, fence_record
+from streamlog.processing.worker.note import parse_note
+from streamlog.processing.worker.placement import TaskName
+from streamlog.processing.worker.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from streamlog.processing.operators.tables import TableView
+    from streamlog.processing.plan.plan import Plan, SubTopologyPlan
+    from streamlog.testing.memory_log import MemoryLog
+
+CheckpointStep: TypeAlias = Literal["outputs", "changelog", "state", "commit"]
+STEPS: tuple[CheckpointStep, ...] = get_args(CheckpointStep)
+
+
+class MemoryWorker:
+    """Runs tasks of one plan.
+
+    Args:
+        plan: The pipeline's plan.
+        log: The topics.
+        folder: Where the local state lives.
+    """
+
+    def __init__(self, plan: Plan, log: MemoryLog, folder: Path) -> None:
+        self.plan = plan
+        self.log = log
+        self.folder = folder
+        self.tables: Mapping[str, TableView] = plan.new_tables()
+        self._tables_read: dict[tuple[str, int], int] = {}
+        self._subs: dict[str, SubTopologyPlan] = {sub.name: sub for sub in plan.sub_topologies}
+        self._tasks: dict[TaskName, Task] = {}
+
+    @property
+    def task_names(self) -> list[TaskName]:
+        """All tasks of the plan, those upstream first."""
+        return [
+            TaskName(sub.name, partition)
+            for sub in self.plan.sub_topologies
+            for partition in range(self.log.partition_counts[sub.input_topics[0]])
+        ]
+
+    def task(self, name: TaskName) -> Task:
+        """Returns a running task; takes it over if this worker does not run it yet."""
+        if name not in self._tasks:
+            self.load_tables()
+            self._tasks[name] = self._take_over(name)
+        return self._tasks[name]
+
+    def load_tables(self) -> None:
+        """Brings the global tables up to the end of their topics."""
+        for topic, table in self.tables.items():
+            for number, partition in enumerate(self.log.topics[topic]):
+                read = self._tables_read.get((topic, number), 0)
+                if read < partition.end:
+                    table.apply(partition.read(read, partition.end), number)
+                    self._tables_read[topic, number] = partition.end
+
+    def _take_over(self, name: TaskName) -> Task:
+        """Fences the changelog, restores from it, and opens the task."""
+        sub = self._subs[name.sub_topology]
+        changelog = self.log.partition(sub.changelog_topic, name.partition)
+        store = open_task_store(self.folder, sub, name.partition)
+        epoch = max(self.log.generation, store.epoch + 1)
+        while True:
+            key, value = fence_record(epoch)
+            end = changelog.append([key], [value], [0])
+            replay = ChangelogReplay(store)
+            replay.feed(changelog.read(store.changelog_position, end))
+            if replay.highest_epoch <= epoch:
+                break
+            epoch = replay.highest_epoch + 1
+        replay.finish(end)
+        self._check_group(sub, name, store.sequence)
+        return Task(
+            sub,
+            name.partition,
+            store,
+            self.tables,
+            epoch=epoch,
+            partition_counts=self.log.partition_counts,
+        )
+
+    def _check_group(self, sub: SubTopologyPlan, name: TaskName, sequence: int) -> None:
+        """The state is never behind the group: a checkpoint is committed after it is durable."""
+        committed = self.log.committed.get((sub.input_topics[0], name.partition))
+        if committed is not None:
+            note = parse_note(committed[1])
+            assert note is not None
+            assert note.sequence <= sequence, f"{name}: {note} is ahead of checkpoint {sequence}"
+
+    # Steps.
+
+    def lag(self, name: TaskName) -> int:
+        """Returns how many records a task has yet to read."""
+        task = self.task(name)
+        (topic, partition), offset = next(iter(task.positions().items()))
+        return self.log.partition(topic, partition).end - (offset or 0)
+
+    def step(self, name: TaskName, records_max: int) -> int:
+        """Has a task process some records and produces what comes out; returns how many it read."""
+        task = self.task(name)
+        (topic, partition), offset = next(iter(task.positions().items()))
+        columns = self.log.partition(topic, partition).read(offset or 0, records_max)
+        if len(columns):
+            try:
+                task.process(topic, partition, columns, columns.offsets[-1] + 1)
+            except Exception:
+                self.drop(name)
+                raise
+            self.send_outputs(name)
+        return len(columns)
+
+    def send_outputs(self, name: TaskName) -> None:
+        """Produces what a task has put out."""
+        for batch in self.task(name).take_outputs():
+            self.log.partition(batch.topic, batch.partition).append(
+                batch.keys, batch.values, batch.timestamps, batch.headers
+            )
+
+    def drain(self, name: TaskName) -> None:
+        """Tells a task that its source is at its end."""
+        self.task(name).drain()
+        self.send_outputs(name)
+
+    def checkpoint(self, name: TaskName, until: CheckpointStep = "commit") -> bool:
+        """Takes a checkpoint, or its first steps; returns whether there was anything new.
+
+        A checkpoint that is not taken to its end leaves the task as a crash would: drop it.
+        """
+        if until not in STEPS:
+            raise UsageError(f"{until!r} is no step of a checkpoint; there are {', '.join(STEPS)}")
+        task = self.task(name)
+        sub = self._subs[name.sub_topology]
+        task.emit_markers()
+        self.send_outputs(name)
+        if until == "outputs":
+            return True
+        checkpoint = task.prepare_checkpoint()
+        if checkpoint is None:
+            return False
+        changelog = self.log.partition(sub.changelog_topic, name.partition)
+        keys, values = checkpoint.changelog_keys, checkpoint.changelog_values
+        end = changelog.append(keys, values, [0] * len(keys))
+        if until == "changelog":
+            return True
+        task.commit_checkpoint(checkpoint, end)
+        if until == "state":
+            return True
+        for position, offset in checkpoint.positions.items():
+            self.log.committed[position] = (offset, checkpoint.metadata)
+        return True
+
+    def drop(self, name: TaskName) -> None:
+        """Ends a task without a checkpoint: what is not durable is gone."""
+        task = self._tasks.pop(name, None)
+        if task is not None:
+            task.close()
+
+    def drop_all(self) -> None:
+        """Ends all tasks without a checkpoint, and forgets the tables."""
+        for name in list(self._tasks):
+            self.drop(name)
+        self.tables = self.plan.new_tables()
+        self._tables_read = {}
