@@ -2,10 +2,12 @@
 
 Three steps. Every partition stays with the one member that owns it, if that member still wants
 its topic. What nobody owns goes to the least loaded member that wants it, the topics that the
-fewest members want first. Then partitions move from a member to another that wants them and has at
-least two fewer, until there is no such pair: every move lowers the sum of the squares of the loads,
-so that ends, and what remains is Kafka's promise: a member has at most one more than another, or
-nothing that the other could take. What has just been given out is moved before what is owned.
+fewest members want first. Then partitions move, alone or in chains (one from A to B, another from B
+to C), from a member to one with at least two fewer, until there is no such chain. Every chain
+lowers the sum of the squares of the loads, so that ends; and where no chain is left that sum is the
+smallest there can be (it is a semi-matching: Harvey, Ladner, Lovasz, Tamir, 2003). What has just
+been given out is moved first, and what is owned only if that did not suffice. Therefore the second
+round of a cooperative rebalance, when everybody has let go, moves nothing more.
 
 Who owns what is the members' word. Claims of an older generation give way to those of a newer
 one; of two claims of the same generation neither holds, because nobody knows which is true.
@@ -13,6 +15,7 @@ one; of two claims of the same generation neither holds, because nobody knows wh
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from streamlog.client.values import TopicPartition
@@ -79,7 +82,8 @@ class Balancer:
         fresh = [partition for partition in self._partitions if partition not in self._owner]
         for partition in sorted(fresh, key=lambda each: (len(self._takers[each.topic]), each)):
             self._give(partition, self._least_loaded(partition.topic))
-        self._even_out([*fresh, *(each for each in self._partitions if each in self._previous)])
+        self._even_out(fresh)
+        self._even_out(self._partitions)
         assignment: Assignment = {member_id: [] for member_id in self._loads}
         for partition in self._partitions:
             assignment[self._owner[partition]].append(partition)
@@ -92,17 +96,66 @@ class Balancer:
     def _least_loaded(self, topic: str) -> str:
         return min(self._takers[topic], key=self._loads.__getitem__)
 
-    def _even_out(self, candidates: Sequence[TopicPartition]) -> None:
+    def _even_out(self, movable: Sequence[TopicPartition]) -> None:
         moved = True
         while moved:
             moved = False
-            for partition in candidates:
-                holder = self._owner[partition]
-                taker = self._taker(partition, holder)
+            for partition in movable:
+                taker = self._taker(partition, self._owner[partition])
                 if taker is not None:
-                    self._loads[holder] -= 1
-                    self._give(partition, taker)
+                    self._move(partition, taker)
                     moved = True
+            moved = moved or self._move_chain(movable)
+
+    def _move(self, partition: TopicPartition, taker: str) -> None:
+        self._loads[self._owner[partition]] -= 1
+        self._give(partition, taker)
+
+    def _move_chain(self, movable: Sequence[TopicPartition]) -> bool:
+        """Moves partitions along one chain of members, if there is one that helps."""
+        held: dict[str, dict[str, TopicPartition]] = {member_id: {} for member_id in self._loads}
+        for partition in movable:
+            held[self._owner[partition]][partition.topic] = partition
+        for start in sorted(self._loads, key=self._loads.__getitem__, reverse=True):
+            chain = self._find_chain(start, held)
+            for partition, taker in chain:
+                self._move(partition, taker)
+            if chain:
+                return True
+        return False
+
+    def _find_chain(
+        self, start: str, held: Mapping[str, Mapping[str, TopicPartition]]
+    ) -> list[tuple[TopicPartition, str]]:
+        """Searches, breadth first, for a way from a member to one with two fewer partitions."""
+        came: dict[str, tuple[TopicPartition, str]] = {}
+        topics: set[str] = set()
+        queue = deque([start])
+        while queue:
+            giver = queue.popleft()
+            for topic, partition in held[giver].items():
+                if topic in topics:
+                    continue
+                topics.add(topic)
+                for taker in self._takers[topic]:
+                    if taker == start or taker in came:
+                        continue
+                    came[taker] = (partition, giver)
+                    if self._loads[taker] <= self._loads[start] - 2:
+                        return self._way_to(taker, start, came)
+                    queue.append(taker)
+        return []
+
+    @staticmethod
+    def _way_to(
+        end: str, start: str, came: Mapping[str, tuple[TopicPartition, str]]
+    ) -> list[tuple[TopicPartition, str]]:
+        chain = []
+        while end != start:
+            partition, giver = came[end]
+            chain.append((partition, end))
+            end = giver
+        return chain
 
     def _taker(self, partition: TopicPartition, holder: str) -> str | None:
         """Returns who should have it: its old owner if that helps, else the least loaded."""
