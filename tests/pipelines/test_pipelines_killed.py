@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 
 from command_runner import COMMAND, TIMEOUT_S, environment, read_results, server, streamlog
 
+PARTITIONS = 7
+
 
 def bytes_of(folder: Path, pattern: str) -> int:
     """The size of the logs of the topics whose folders match; they may go away while we look."""
@@ -29,6 +31,7 @@ def bytes_of(folder: Path, pattern: str) -> int:
 def kill_demo_when(folder: Path, pattern: str, size: int) -> bool:
     """Starts the demo and kills it once logs have a size; false if it was done before."""
     arguments = ["demo", "--exit", "--data", str(folder), "--listen", "127.0.0.1:0"]
+    arguments += ["--partitions", str(PARTITIONS)]
     demo = subprocess.Popen(
         [*COMMAND, *arguments],
         stdout=subprocess.DEVNULL,
@@ -57,7 +60,7 @@ def test_a_demo_that_is_killed_again_and_again_counts_everything_once(tmp_path: 
     assert ", 0 late" in done.stderr
     with server(tmp_path) as address:
         described = streamlog("topic", "describe", "flights", "-b", address)
-        assert "flights\t4\t336776\t" in described.stdout
+        assert f"flights\t{PARTITIONS}\t336776\t" in described.stdout
         for topic, recompute in (
             ("delays-per-carrier", recomputed.delays_per_carrier),
             ("cancellations-per-origin", recomputed.cancellations_per_origin),
