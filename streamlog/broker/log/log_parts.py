@@ -37,3 +37,5 @@ class LogParts:
     log_end_offset: int
     producers: ProducerStates
     epochs: LeaderEpochs
+    settled: bool = False
+    """Whether the directory says all this already, so that closing need not write it again."""

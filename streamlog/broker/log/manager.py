@@ -22,7 +22,6 @@ from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.disk import join, write_file_atomically
 from streamlog.broker.log.names import (
     CLEAN_SHUTDOWN,
-    DELETED,
     HIGH_WATERMARKS,
     LOG_STARTS,
     RECOVERY_POINTS,
@@ -31,7 +30,14 @@ from streamlog.broker.log.names import (
 )
 from streamlog.broker.log.pool import FILES_MAX, FilePool
 from streamlog.broker.log.recovery import Opening, new_partition, write_new_partition
-from streamlog.broker.log.rounds import FlushRounds, FlushStatistics
+from streamlog.broker.log.removals import Removals
+from streamlog.broker.log.rounds import (
+    SYNC_THREADS,
+    FlushRounds,
+    FlushStatistics,
+    run_all,
+    run_tickets,
+)
 from streamlog.broker.log.startup import LogDirectory, open_directory
 from streamlog.errors import StorageError
 from streamlog.wire.error_codes import ErrorCode
@@ -104,9 +110,7 @@ class LogManager:
         self._callbacks: list[Callable[[PartitionLog], None]] = []
         self._cached: dict[PartitionLog, None] = {}
         self._checkpoint_due = True
-        self._doomed: list[tuple[float, str]] = []
-        """Files and directories to remove, and when, in trio's time."""
-        self._doom_added = trio.Event()
+        self._removals = Removals(pool.disk, threads)
         for log in found.logs.values():
             self._attach(log)
 
@@ -146,7 +150,7 @@ class LogManager:
             partitions=len(self._logs),
             failed_partitions=len(self.failures),
             open_files=len(self._pool),
-            files_to_delete=len(self._doomed),
+            files_to_delete=len(self._removals),
             flush=self._rounds.statistics(),
         )
 
@@ -197,26 +201,27 @@ class LogManager:
 
     async def _make_directories(self, keys: list[TopicPartition], topic_id: uuid.UUID) -> None:
         directories = [self._directory_of(*key) for key in keys]
+        shares = [directories[first::SYNC_THREADS] for first in range(SYNC_THREADS)]
 
-        def make() -> None:
-            for directory in directories:
+        def make(share: list[str]) -> None:
+            for directory in share:
                 # What a failed attempt left; a directory with a log would be among ours.
                 self._disk.remove_tree(directory)
                 write_new_partition(self._disk, directory, topic_id)
-            self._disk.sync_dir(self.path)
 
         def unmake() -> None:
             for directory in directories:
                 self._disk.remove_tree(directory)
 
-        try:
-            await self._threads.run(make)
-        except OSError as error:
-            with contextlib.suppress(OSError):  # the next try or start removes them
-                await self._threads.run(unmake)
+        error = await run_all([partial(make, share) for share in shares], self._threads)
+        if error is None:
+            error = await run_all([partial(self._disk.sync_dir, self.path)], self._threads)
+        if error is not None:
+            await run_all([unmake], self._threads)  # what stays, the next try or start removes
             raise StorageError(f"{self.path} takes no new logs: {error}") from error
 
     async def _set_aside_strangers(self, topic: str, topic_id: uuid.UUID) -> None:
+        moved = False
         for (name, _), log in list(self._logs.items()):
             if name != topic or log.topic_id == topic_id:
                 continue
@@ -227,6 +232,9 @@ class LogManager:
             else:
                 logger.warning("%s belonged to topic id %s", log.directory, log.topic_id)
                 await self._remove(log, "stray")
+                moved = True
+        if moved:
+            await self._rounds.wait_checkpoint()
 
     async def delete(self, topic: str) -> None:
         """Deletes a topic's logs; when this returns they are gone even after a crash.
@@ -246,6 +254,7 @@ class LogManager:
             for (name, _), log in list(self._logs.items()):
                 if name == topic:
                     await self._remove(log, "stray")
+            await self._rounds.wait_checkpoint()
 
     async def _remove(self, log: PartitionLog, ending: str) -> None:
         del self._logs[log.topic, log.partition]
@@ -269,7 +278,7 @@ class LogManager:
         log.release()
         await self._threads.run(move)
         if ending == "delete":
-            self._doom(target, 0)
+            self._removals.add(target, 0)
 
     def set_config(self, topic: str, config: LogConfig) -> None:
         """Gives a topic's logs new settings."""
@@ -345,7 +354,7 @@ class LogManager:
             await self._rounds.wait_checkpoint()
             for segment in expired:
                 for path in segment.retire():
-                    self._doom(path, log.config.file_delete_delay_ms / 1000)
+                    self._removals.add(path, log.config.file_delete_delay_ms / 1000)
         except (StorageError, OSError) as error:
             logger.error("retention of %s-%d: %s", log.topic, log.partition, error)
             return 0
@@ -358,10 +367,6 @@ class LogManager:
         )
         return len(expired)
 
-    def _doom(self, path: str, delay_s: float) -> None:
-        self._doomed.append((trio.current_time() + delay_s, path))
-        self._doom_added.set()
-
     # Tasks.
 
     async def run(self) -> None:
@@ -371,7 +376,7 @@ class LogManager:
             nursery.start_soon(self._run_checkpoints)
             nursery.start_soon(self._run_retention)
             nursery.start_soon(self._run_cached_flushes)
-            nursery.start_soon(self._run_removals)
+            nursery.start_soon(self._removals.run)
 
     async def _run_checkpoints(self) -> None:
         while self.offline is None:
@@ -393,40 +398,30 @@ class LogManager:
             for log in cached:
                 self._rounds.request_flush(log)
 
-    async def _run_removals(self) -> None:
-        while True:
-            await self._doom_added.wait()
-            self._doom_added = trio.Event()
-            while self._doomed:
-                due, path = min(self._doomed)
-                await trio.sleep_until(due)
-                self._doomed.remove((due, path))
-                remove = self._disk.unlink if path.endswith(DELETED) else self._disk.remove_tree
-                try:
-                    await self._threads.run(partial(remove, path))
-                except OSError as error:
-                    logger.warning("%s was not removed: %s", path, error)
-
     # The end.
 
-    def close(self) -> None:
-        """Writes everything out and marks the directory as shut down in order; blocks."""
+    async def close(self) -> None:
+        """Writes everything out and marks the directory as shut down in order."""
         try:
-            for log in self._logs.values():
-                log.close()
-            if (
-                self.offline is not None
-                or self.failures
-                or any(log.offline is not None for log in self._logs.values())
-            ):
-                return
-            self._write_checkpoints()
-            marker = b'{"version":0,"brokerEpoch":-1}'
-            write_file_atomically(self._disk, self.path, CLEAN_SHUTDOWN, marker)
+            tickets = [(log, log.begin_close()) for log in self._logs.values()]
+            begun = [ticket for _, ticket in tickets if ticket is not None]
+            error = await run_tickets(begun, self._disk, self._threads)
+            if error is not None:
+                raise error
+            is_fine = self.offline is None and not self.failures
+            if is_fine and all(log.offline is None for log in self._logs.values()):
+                await self._threads.run(self._mark_clean)
         except OSError as error:
             logger.error("%s was not shut down in order: %s", self.path, error)
         finally:
+            for log in self._logs.values():
+                log.release()
             self._found.lock.release()
+
+    def _mark_clean(self) -> None:
+        self._write_checkpoints()
+        marker = b'{"version":0,"brokerEpoch":-1}'
+        write_file_atomically(self._disk, self.path, CLEAN_SHUTDOWN, marker)
 
     def _write_checkpoints(self) -> None:
         ends = {key: log.log_end_offset for key, log in self._logs.items()}
@@ -482,4 +477,4 @@ async def open_log_manager(
             nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
-            await threads.run(logs.close)
+            await logs.close()

@@ -30,10 +30,10 @@ from streamlog.broker.log.errors import (
     OffsetOutOfRangeError,
 )
 from streamlog.broker.log.flush import FlushTicket, LogPosition, Unsynced
-from streamlog.broker.log.index import NO_TIMESTAMP
 from streamlog.broker.log.log_parts import AppendInfo, LogParts
 from streamlog.broker.log.log_slice import LogSlice
 from streamlog.broker.log.names import INDEX, LEADER_EPOCHS, SNAPSHOT, TIME_INDEX
+from streamlog.broker.log.rolling import must_roll
 from streamlog.broker.log.segment import Segment
 from streamlog.broker.log.snapshots import remove_snapshots, write_snapshot
 from streamlog.broker.log.validation import prepare_batch, split_batches
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from streamlog.broker.log.pool import FilePool
     from streamlog.records.batch import BatchHeader
 
-INT32_MAX = (1 << 31) - 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -80,6 +79,8 @@ class PartitionLog:
         """Called after each append."""
         self.on_high_watermark: Callable[[PartitionLog], None] = _ignore
         """Called when the high watermark moved, the log start moved or the log went offline."""
+        self._settled = parts.settled
+        self._epochs_changed = False
         self._pool = pool
         self._segments = parts.segments
         self._bases = [segment.base_offset for segment in parts.segments]
@@ -228,7 +229,7 @@ class PartitionLog:
         now_ms: int,
     ) -> None:
         try:
-            if self._must_roll(len(data), headers):
+            if must_roll(self, len(data), headers):
                 self._roll()
             active = self._segments[-1]
             active.append(data, headers)
@@ -237,6 +238,7 @@ class PartitionLog:
         path = active.log_path
         if path not in self._unsynced.files:
             self._unsynced.files[path] = active.file
+        self._settled = False
         last = headers[-1][1]
         self.log_end_offset = last.next_offset
         if last.producer_id >= 0:
@@ -260,21 +262,6 @@ class PartitionLog:
             )
             self.offline.code = code
         self.on_high_watermark(self)
-
-    def _must_roll(self, size: int, headers: list[tuple[int, BatchHeader]]) -> bool:
-        active, config = self._segments[-1], self.config
-        if active.size == 0:
-            return False
-        if active.size + size > config.segment_bytes:
-            return True
-        if headers[-1][1].last_offset - active.base_offset > INT32_MAX:
-            return True
-        newest_ms = max(header.max_timestamp for _, header in headers)
-        if active.first_timestamp_ms != NO_TIMESTAMP and newest_ms != NO_TIMESTAMP:
-            age_ms = newest_ms - active.first_timestamp_ms
-            if age_ms > config.segment_ms - retention.jitter_ms(config, self):
-                return True
-        return active.index_size >= config.segment_index_bytes
 
     def _roll(self) -> None:
         """Seals the active segment and begins a new one at the log end.
@@ -403,9 +390,11 @@ class PartitionLog:
     def begin_leader_epoch(self, epoch: int) -> None:
         """Notes that batches from the log end on are written under a new epoch; blocks to sync."""
         if self.epochs.assign(epoch, self.log_end_offset):
+            self._settled = False
             self._write_epochs()
 
     def _write_epochs(self) -> None:
+        self._epochs_changed = False
         disk = self._pool.disk
         write_file_atomically(disk, self.directory, LEADER_EPOCHS, self.epochs.encode())
 
@@ -429,7 +418,8 @@ class PartitionLog:
             )
         if offset > self.log_start_offset:
             self.log_start_offset = offset
-            self.epochs.truncate_from_start(offset)
+            self._settled = False
+            self._epochs_changed |= self.epochs.truncate_from_start(offset)
         return self.log_start_offset
 
     def enforce_retention(self, now_ms: int) -> list[Segment]:
@@ -443,12 +433,13 @@ class PartitionLog:
         if count == len(self._segments):
             # The log keeps its end: what is written next continues the offsets.
             self._roll()
+        self._settled = False
         expired, self._segments = self._segments[:count], self._segments[count:]
         del self._bases[:count]
         start = self._bases[0]
         if start > self.log_start_offset:
             self.log_start_offset = start
-            self.epochs.truncate_from_start(start)
+            self._epochs_changed |= self.epochs.truncate_from_start(start)
         self.on_high_watermark(self)
         return expired
 
@@ -458,23 +449,31 @@ class PartitionLog:
 
     # The end.
 
-    def close(self) -> None:
-        """Writes and syncs everything, so that the next start can trust it; blocks.
+    def begin_close(self) -> FlushTicket | None:
+        """Writes out what the next start wants to find; returns what is to be synced for it.
 
         Raises:
             OSError: The disk failed; the shutdown is not a clean one.
         """
-        active, disk = self._segments[-1], self._pool.disk
-        if self.offline is None:
-            for file in active.seal():
-                file.datasync()
-            ticket = self.begin_flush()
-            if ticket is not None:
-                ticket.run(disk)
-                self.flushed(ticket)
+        if self.offline is not None or self._settled:
+            return None
+        active, disk, unsynced = self._segments[-1], self._pool.disk, self._unsynced
+        for file in active.seal():
+            unsynced.files[f"{active.log_path} index {len(unsynced.files)}"] = file
+        snapshot = write_snapshot(disk, self.directory, self.log_end_offset, self.producers)
+        unsynced.files[f"{active.log_path} snapshot"] = snapshot
+        remove_snapshots(disk, self.directory, below=self._bases[0])
+        if self._epochs_changed:
             self._write_epochs()
-            write_snapshot(disk, self.directory, self.log_end_offset, self.producers).datasync()
-            remove_snapshots(disk, self.directory, below=self._bases[0])
+        unsynced.directory = self._settled = True
+        return self.begin_flush()
+
+    def close(self) -> None:
+        """Writes and syncs everything, so that the next start can trust it; blocks."""
+        ticket = self.begin_close()
+        if ticket is not None:
+            ticket.run(self._pool.disk)
+            self.flushed(ticket)
         self.release()
 
     def release(self) -> None:

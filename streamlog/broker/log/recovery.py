@@ -97,7 +97,9 @@ def write_new_partition(disk: Disk, directory: str, topic_id: uuid.UUID) -> None
     disk.make_dir(directory)
     for suffix in (LOG, INDEX, TIME_INDEX):
         disk.open(join(directory, offset_name(0, suffix)), create=True).close()
-    write_file_atomically(disk, directory, LEADER_EPOCHS, _first_epoch().encode())
+    epochs = disk.open(join(directory, LEADER_EPOCHS), create=True)
+    epochs.pwrite(_first_epoch().encode(), 0)
+    epochs.datasync()
     write_partition_metadata(disk, directory, topic_id)
 
 
@@ -111,6 +113,7 @@ def new_partition(pool: FilePool, opening: Opening, topic_id: uuid.UUID) -> Part
         log_end_offset=0,
         producers=ProducerStates(),
         epochs=_first_epoch(),
+        settled=True,
     )
     return PartitionLog(opening.topic, opening.partition, opening.config, pool, parts)
 
@@ -154,6 +157,7 @@ class _Opener:
         self.epochs = LeaderEpochs()
         self.epochs_stale = False
         self.log_end_offset = 0
+        self.settled = False
         self.bytes_cut = 0
         self.reason = ""
 
@@ -165,14 +169,18 @@ class _Opener:
         if not self.segments:
             self._require(opening.recovery_point <= opening.log_start_offset, "no segment is left")
             self._begin_at(opening.log_start_offset)
-        elif not (opening.clean and self._trust_indexes()):
-            self._recover()
+        else:
+            self.settled = opening.clean and self._trust_indexes()
+            if not self.settled:
+                self._recover()
         self._require_recovery_point()
         if self.log_end_offset < opening.log_start_offset:
             # Deleted up to an end that was in the page cache only when the power failed.
-            self._drop(self.segments)
+            self.settled = False
+            self._drop(list(self.segments))
             self._begin_at(opening.log_start_offset)
-        self._settle()
+        if not self.settled:
+            self._settle()
         start = max(opening.log_start_offset, self.segments[0].base_offset)
         self.epochs.truncate_from_start(start)
         parts = LogParts(
@@ -183,6 +191,7 @@ class _Opener:
             log_end_offset=self.log_end_offset,
             producers=self.producers,
             epochs=self.epochs,
+            settled=self.settled,
         )
         log = PartitionLog(opening.topic, opening.partition, opening.config, self.pool, parts)
         return log, Recovered(
@@ -245,7 +254,7 @@ class _Opener:
             return False
         self.log_end_offset = tail[-1].header.next_offset if tail else active.base_offset
         snapshot, producers = load_newest_snapshot(self.disk, self.directory, self.log_end_offset)
-        if snapshot != self.log_end_offset or self.epochs_stale:
+        if max(0, snapshot) != self.log_end_offset or self.epochs_stale:
             return False
         active.resume(position, [batch.header for batch in tail])
         self.producers = producers

@@ -8,13 +8,11 @@ below the log start (DeleteRecords) go under any policy.
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING
 
 from streamlog.broker.log.index import NO_TIMESTAMP
 
 if TYPE_CHECKING:
-    from streamlog.broker.log.config import LogConfig
     from streamlog.broker.log.partition_log import PartitionLog
     from streamlog.broker.log.pool import FilePool
     from streamlog.broker.log.segment import Segment
@@ -46,11 +44,3 @@ def age_reference_ms(segment: Segment, pool: FilePool) -> int:
     """Returns the time that a segment's age counts from: its newest record's, else its file's."""
     newest_ms = segment.largest_timestamp[0]
     return newest_ms if newest_ms != NO_TIMESTAMP else pool.disk.modified_ms(segment.log_path)
-
-
-def jitter_ms(config: LogConfig, log: PartitionLog) -> int:
-    """Returns what is taken off `segment.ms`: drawn from the partition's name and last roll."""
-    if not config.segment_jitter_ms:
-        return 0
-    seed = f"{log.topic}-{log.partition}-{log.segments[-1].base_offset}".encode()
-    return zlib.crc32(seed) % min(config.segment_jitter_ms, config.segment_ms)

@@ -207,25 +207,11 @@ class FlushRounds:
         self._wake_waiters()
 
     async def _sync(self, work: _Round) -> OSError | None:
-        errors: list[OSError] = []
-
-        async def blocking(call: Callable[[], None]) -> None:
-            try:
-                await self._threads.run(call)
-            except OSError as error:
-                errors.append(error)
-
         tickets = [ticket for _, ticket in work.tickets]
-        if len(tickets) == 1:
-            await blocking(partial(_run_tickets, tickets, self._disk))
-        elif tickets:
-            async with trio.open_nursery() as nursery:
-                for group in range(min(SYNC_THREADS, len(tickets))):
-                    share = tickets[group::SYNC_THREADS]
-                    nursery.start_soon(blocking, partial(_run_tickets, share, self._disk))
-        if work.checkpoints and not errors:
+        error = await run_tickets(tickets, self._disk, self._threads)
+        if work.checkpoints and error is None:
             await self._write_checkpoints(work.checkpoints)
-        return errors[0] if errors else None
+        return error
 
     async def _write_checkpoints(self, checkpoints: dict[str, dict[TopicPartition, int]]) -> None:
         """Writes what was asked for; a disk without space keeps the older values, which are safe.
@@ -258,6 +244,31 @@ class FlushRounds:
         done.set()
 
 
-def _run_tickets(tickets: list[FlushTicket], disk: Disk) -> None:
-    for ticket in tickets:
-        ticket.run(disk)
+async def run_tickets(tickets: list[FlushTicket], disk: Disk, threads: Threads) -> OSError | None:
+    """Runs tickets side by side in a few threads; returns the first failure."""
+
+    def run(share: list[FlushTicket]) -> None:
+        for ticket in share:
+            ticket.run(disk)
+
+    shares = [tickets[first::SYNC_THREADS] for first in range(min(SYNC_THREADS, len(tickets)))]
+    return await run_all([partial(run, share) for share in shares], threads)
+
+
+async def run_all(calls: list[Callable[[], None]], threads: Threads) -> OSError | None:
+    """Runs blocking calls side by side; returns the first failure once all are done."""
+    errors: list[OSError] = []
+
+    async def run(call: Callable[[], None]) -> None:
+        try:
+            await threads.run(call)
+        except OSError as error:
+            errors.append(error)
+
+    if len(calls) == 1:
+        await run(calls[0])
+    else:
+        async with trio.open_nursery() as nursery:
+            for call in calls:
+                nursery.start_soon(run, call)
+    return errors[0] if errors else None

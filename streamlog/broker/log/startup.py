@@ -16,11 +16,13 @@ from streamlog.broker.log.checkpoints import (
     ensure_meta_properties,
     read_offsets,
     read_partition_metadata,
+    write_offsets,
 )
 from streamlog.broker.log.disk import DiskLockedError, join
 from streamlog.broker.log.errors import LogDirLockedError
 from streamlog.broker.log.names import (
     CLEAN_SHUTDOWN,
+    HIGH_WATERMARKS,
     LOCK,
     LOG,
     LOG_STARTS,
@@ -67,11 +69,12 @@ def lock_directory(disk: Disk, path: str) -> DiskLock:
 
     Raises:
         LogDirLockedError: Another server works on it; the message names its process.
+        StorageError: It cannot be made or written to.
     """
-    if not disk.exists(path):
-        disk.make_dir(path)
-        disk.sync_dir(os.path.dirname(path) or "/")
     try:
+        if not disk.exists(path):
+            disk.make_dir(path)
+            disk.sync_dir(os.path.dirname(path) or "/")
         return disk.lock(join(path, LOCK))
     except DiskLockedError as error:
         who = f"process {error.pid}" if error.pid else "another process"
@@ -79,6 +82,11 @@ def lock_directory(disk: Disk, path: str) -> DiskLock:
             f"the data directory {path} is in use by {who}",
             hint="Stop that server first, or give this one another directory",
         ) from None
+    except OSError as error:
+        raise StorageError(
+            f"the data directory {path} cannot be used: {error}",
+            hint="Give the server a directory that it may write to",
+        ) from error
 
 
 def open_directory(
@@ -106,10 +114,28 @@ def open_directory(
         disk.unlink(join(path, CLEAN_SHUTDOWN))
         disk.sync_dir(path)
         _open_partitions(pool, found, config_of, now_ms)
+        _forget_absent(disk, found)
+    except OSError as error:
+        lock.release()
+        raise StorageError(f"the data directory {path} cannot be used: {error}") from error
     except BaseException:
         lock.release()
         raise
     return found
+
+
+def _forget_absent(disk: Disk, found: LogDirectory) -> None:
+    """Writes the checkpoints without entries of partitions that are gone.
+
+    A later partition of the same name would be judged by them.
+    """
+    for name in (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS):
+        offsets = _read_checkpoint(disk, found.path, name)
+        kept = {
+            key: at for key, at in offsets.items() if key in found.logs or key in found.failures
+        }
+        if kept != offsets:
+            write_offsets(disk, found.path, name, kept)
 
 
 def _open_partitions(

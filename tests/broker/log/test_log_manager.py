@@ -319,8 +319,12 @@ async def test_creation_and_deletion_may_stop_at_every_step(power: bool) -> None
                 assert there == [None, None]
             if finished[-1] == "written" and there[0] is not None:
                 assert_numbered(read_all(there[0]), 0, 3)
-            await logs.create("orders", ID, 2, LogConfig())
-            put(got(logs, "orders"))
+        async with world.crashing() as logs:
+            await logs.create("orders", OTHER_ID, 2, LogConfig())
+            await logs.wait_flushed(got(logs, "orders"), put(got(logs, "orders")))
+        async with world.start() as logs:
+            assert logs.failures == {}, "a new topic is not judged by the old one's checkpoints"
+            assert_numbered(read_all(got(logs, "orders")), 0, 1)
         if finished[-1] == "deleted":
             return
     pytest.fail("the work never finished")
@@ -335,6 +339,30 @@ async def test_a_second_server_is_refused_and_told_who_is_there(tmp_path: Path) 
                 pass
     async with open_log_manager(tmp_path, OsDisk(), threads, world.clock) as logs:
         assert logs.was_clean
+
+
+@pytest.mark.parametrize("operation", ["make_dir", "create", "sync_dir"])
+async def test_a_directory_that_cannot_be_used_is_refused(world: World, operation: str) -> None:
+    world.disk.fault = lambda asked, path: (
+        OSError(errno.EROFS, "read-only") if asked == operation else None
+    )
+    with pytest.raises(StorageError, match=f"data directory {DATA} cannot be used"):
+        await world.start().__aenter__()
+    world.disk.fault = lambda operation, path: None
+    async with world.start():
+        pass
+
+
+async def test_an_unchanged_log_is_not_written_again(world: World) -> None:
+    async with world.start() as logs:
+        await logs.create("orders", ID, 5, LogConfig())
+        put(got(logs, "orders"), 3)
+    async with world.start() as logs:
+        await logs.create("orders", ID, 5, LogConfig())
+        steps = len(world.disk.trace)
+    assert not [line for line in world.disk.trace[steps:] if "orders-" in line]
+    async with world.start() as logs:
+        assert_numbered(read_all(got(logs, "orders")), 0, 3)
 
 
 async def test_a_directory_belongs_to_one_cluster_and_node(world: World) -> None:
