@@ -162,6 +162,11 @@ async def test_topics_that_are_not_there_are_named(tmp_path: Path) -> None:
         async with open_producer(client) as producer:
             with pytest.raises(UnknownTopicError, match="partition 5 of 't' does not exist"):
                 await producer.send("t", b"", partition=5)
+        async with open_consumer(client) as consumer:
+            with pytest.raises(UnknownTopicError, match="partition 5 of 't' does not exist"):
+                await consumer.assign({TopicPartition("t", 5): 0})
+            await Admin(client).create_partitions({"t": 6})
+            await consumer.assign({TopicPartition("t", 5): 0})
         with pytest.raises(UnknownTopicError, match="topic 'nope' does not exist"):
             await client.partition_count("nope")
 
@@ -384,6 +389,22 @@ async def test_a_static_member_comes_back_without_a_rebalance(tmp_path: Path) ->
                 await again.wait_joined()
                 assert again.owned == owned
                 assert other.generation == generation
+
+
+async def test_a_static_leader_comes_back_without_a_rebalance(tmp_path: Path) -> None:
+    async with client_of(tmp_path, t=4) as client:
+        leader, follower = group_config(instance_id="i1"), group_config(instance_id="i2")
+        async with open_group_member(client, leader, Listener()) as first:
+            await first.wait_joined()
+            async with open_group_member(client, follower, Listener()) as other:
+                await wait_shared(first, other)
+        async with open_group_member(client, leader, Listener()) as again:
+            await again.wait_joined()
+            assert len(again.owned) == 2
+            generation = again.generation
+            # Several heartbeats: it leads, and compares its topics with what was assigned.
+            await trio.sleep(0.2)
+            assert again.generation == generation
 
 
 async def fence(client: Client, config: GroupConfig, listener: Listener) -> None:

@@ -52,7 +52,7 @@ class MetadataKeeper:
     def track(self, topics: Iterable[str], *, create: bool = False) -> None:
         """Adds topics to the question; `create` lets the broker create them if it does that."""
         for topic in topics:
-            self._topics[topic] = create or self._topics.get(topic, False)
+            self._topics[topic] = create
 
     def untrack(self, topic: str) -> None:
         """Takes a topic out of the question, e.g. because it does not exist."""

@@ -13,6 +13,7 @@ from streamlog.client.config import ConsumerConfig, OffsetReset
 from streamlog.client.consumer.fetcher import Fetcher
 from streamlog.client.consumer.finding_out import OFFSET_OF_POLICY
 from streamlog.client.consumer.partition_state import PartitionState
+from streamlog.client.errors import UnknownTopicError
 from streamlog.client.nursery import background_nursery
 from streamlog.client.values import EARLIEST, LATEST, FetchedChunk
 from streamlog.errors import UsageError
@@ -52,11 +53,11 @@ class Consumer:
 
         Raises:
             UsageError: an offset is left to a reset policy that is "none".
-            UnknownTopicError: a topic does not exist.
+            UnknownTopicError: a topic or partition does not exist.
         """
         starts = {each: self._start(each, offset) for each, offset in offsets.items()}
-        for topic in {each.topic for each in offsets}:
-            await self._client.topic(topic)
+        for partition in offsets:
+            await self._check_exists(partition)
         for partition, start in starts.items():
             state = self._states.get(partition)
             if state is None:
@@ -64,6 +65,15 @@ class Consumer:
             state.seek(start)
         self._client.keeper.track(each.topic for each in offsets)
         self._fetcher.wake()
+
+    async def _check_exists(self, partition: TopicPartition) -> None:
+        info = await self._client.topic(partition.topic)
+        if partition.partition not in info.partitions:
+            # The topic may have grown since it was asked for.
+            await self._client.keeper.refresh()
+            info = await self._client.topic(partition.topic)
+            if partition.partition not in info.partitions:
+                raise UnknownTopicError(*partition)
 
     async def unassign(self, partitions: Iterable[TopicPartition]) -> None:
         """Stops reading these partitions; the others go on."""

@@ -96,7 +96,8 @@ class GroupMember:
         self._touch_purpose = client.new_purpose("heartbeat")
         self._commit_purpose = client.new_purpose("commit")
         self._coordinator = -1
-        self._assigned_counts: dict[str, int] = {}
+        self._assigned_counts: dict[str, int] | None = {}
+        """The topics that this member, leading, has assigned; None if it leads again without."""
         self._wake = trio.Event()
         self._changed = trio.Event()
         self._is_closing = False
@@ -291,6 +292,10 @@ class GroupMember:
             timeout_ms=timeout_ms,
         )
         code = ErrorCode(response.error_code)
+        if response.skip_assignment:
+            self._assigned_counts = None
+            self._client.keeper.track(self._config.topics)
+            self._client.keeper.request()
         self._machine.on_join_response(
             code,
             joined(response) if code is ErrorCode.NONE else None,
@@ -357,12 +362,14 @@ class GroupMember:
         topics = self._client.metadata.topics
         now = {
             name: topics[name].partition_count
-            for name in (*self._assigned_counts, *self._config.topics)
+            for name in (*(self._assigned_counts or ()), *self._config.topics)
             if name in topics and topics[name].partitions
         }
-        if counts_changed(self._assigned_counts, now):
+        if self._assigned_counts is None:
+            self._assigned_counts = now
+        elif counts_changed(self._assigned_counts, now):
             self.request_rejoin()
-        elif any(name not in now for name in self._config.topics):
+        if any(name not in now for name in self._config.topics):
             self._client.keeper.request()
 
     def _lose_coordinator(self, node_id: int) -> None:
