@@ -189,6 +189,19 @@ def test_a_segment_rolls_when_its_records_span_too_long_a_time() -> None:
     assert [segment.base_offset for segment in log.segments] == [0, 4]
 
 
+def test_jitter_spreads_the_rolls_of_partitions() -> None:
+    config = LogConfig(segment_ms=1000, segment_jitter_ms=900)
+    rolls = set()
+    for partition in range(8):
+        log = Partition(config=config).create()
+        log.partition = partition
+        for time in range(0, 1002, 50):
+            log.append(batch_of(b"v", timestamps=[time]), now_ms=NOW_MS)
+        rolls.add(log.segments[-1].base_offset)
+        assert len(log.segments) > 1
+    assert len(rolls) > 3
+
+
 def test_a_segment_rolls_when_its_index_is_full() -> None:
     log = Partition(config=LogConfig(index_interval_bytes=0, segment_index_bytes=80)).create()
     fill(log, 25)
