@@ -404,6 +404,7 @@ async def test_a_static_leader_comes_back_without_a_rebalance(tmp_path: Path) ->
             generation = again.generation
             # Several heartbeats: it leads, and compares its topics with what was assigned.
             await trio.sleep(0.2)
+            assert again.is_settled
             assert again.generation == generation
 
 
