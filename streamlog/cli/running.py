@@ -54,6 +54,8 @@ async def run_request(
         _brokers(request, settings, pipelines) as brokers,
     ):
         if request.workers > 1:
+            if not request.quiet:
+                note(f"{request.workers} workers on {', '.join(brokers)}, state in {state}")
             command = worker_command(request, settings, brokers, state)
             return await supervise(command, request.workers, stop)
         config = RunConfig(

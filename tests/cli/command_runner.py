@@ -76,3 +76,14 @@ def read_results(address: str, topic: str) -> tuple[Results, int]:
         identity = (envelope["key"], result["start"])
         assert results.setdefault(identity, result) == result
     return results, len(lines)
+
+
+def bytes_of(folder: Path, pattern: str) -> int:
+    """The size of the logs of the topics whose folders match; they may go away while we look."""
+    total = 0
+    for path in folder.glob(f"{pattern}/*.log"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total

@@ -12,20 +12,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 
-from command_runner import COMMAND, TIMEOUT_S, environment, read_results, server, streamlog
+from command_runner import (
+    COMMAND,
+    TIMEOUT_S,
+    bytes_of,
+    environment,
+    read_results,
+    server,
+    streamlog,
+)
 
 PARTITIONS = 7
-
-
-def bytes_of(folder: Path, pattern: str) -> int:
-    """The size of the logs of the topics whose folders match; they may go away while we look."""
-    total = 0
-    for path in folder.glob(f"{pattern}/*.log"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
 
 
 def kill_demo_when(folder: Path, pattern: str, size: int) -> bool:
