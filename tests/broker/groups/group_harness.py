@@ -55,7 +55,8 @@ class Harness:
     """One coordinator; requests are for the group `g` unless said otherwise."""
 
     def __init__(self, *, delay_ms: int = 0, autostore: bool = True, **config: int) -> None:
-        ids = count(1)
+        self.ids_from = 1
+        ids = count(self.ids_from)
         self.config = GroupConfig(initial_rebalance_delay_ms=delay_ms, **config)
         self.coordinator = Coordinator(self.config, lambda: f"id{next(ids)}")
         self.coordinator.load({}, 0)
@@ -205,7 +206,8 @@ class Harness:
         """Returns another coordinator that took over what was stored."""
         other = Harness(autostore=self.autostore)
         other.config = self.config
-        ids = count(1000)
+        other.ids_from = self.ids_from + 1000
+        ids = count(other.ids_from)
         other.coordinator = Coordinator(self.config, lambda: f"id{next(ids)}")
         other.now = self.now
         found = {"g": StoredGroup(self.stored[-1])} if self.stored else {}

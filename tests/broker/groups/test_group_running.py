@@ -462,7 +462,7 @@ def test_members_whose_last_generation_was_not_stored_join_again() -> None:
 def test_subscriptions_are_read_and_nonsense_is_tolerated() -> None:
     h = Harness()
     h.members(2, protocols=[("range", reading("t", "u"))])
-    assert h.group.subscribed == {"t", "u"}
+    assert h.group.subscribed == frozenset({"t", "u"})
     h = Harness()
     h.members(2, protocols=[("range", b"\xff nonsense")])
     assert h.group.subscribed is None
