@@ -150,7 +150,7 @@ class TopicAdmin:
                 if self._logs.get(topic.name, index) is None
                 and (topic.name, index) not in self._logs.failures
             ]
-            if missing or present.get(topic.name) != topic.topic_id:
+            if missing or present.get(topic.name, topic.topic_id) != topic.topic_id:
                 logger.warning("topic %s: partitions %s begin empty", topic.name, missing)
                 config = self.log_config(topic.configs)
                 await self._logs.create(topic.name, topic.topic_id, topic.partition_count, config)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 Buffer = bytes | bytearray | memoryview
 
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What heals by itself when somebody makes room."""
+
+
 class DiskFile(Protocol):
     """An open file; it is closed when nobody refers to it any more."""
 
@@ -155,26 +159,32 @@ class OsFile:
 
     def pread(self, size: int, position: int) -> bytes:
         """Reads until it has `size` bytes or the file ends."""
-        data = os.pread(self._descriptor, size, position)
-        if len(data) == size or not data:
-            return data
-        parts, have = [data], len(data)
-        while have < size:
-            data = os.pread(self._descriptor, size - have, position + have)
-            if not data:
-                break
-            parts.append(data)
-            have += len(data)
+        try:
+            data = os.pread(self._descriptor, size, position)
+            if len(data) == size or not data:
+                return data
+            parts, have = [data], len(data)
+            while have < size:
+                data = os.pread(self._descriptor, size - have, position + have)
+                if not data:
+                    break
+                parts.append(data)
+                have += len(data)
+        except OSError as error:
+            raise self._named(error) from None
         return b"".join(parts)
 
     def pwrite(self, data: Buffer, position: int) -> None:
         """Writes until all is written; a signal or a full disk may stop one call midway."""
-        written = os.pwrite(self._descriptor, data, position)
-        if written == len(data):
-            return
-        rest = memoryview(data)
-        while written < len(rest):
-            written += os.pwrite(self._descriptor, rest[written:], position + written)
+        try:
+            written = os.pwrite(self._descriptor, data, position)
+            if written == len(data):
+                return
+            rest = memoryview(data)
+            while written < len(rest):
+                written += os.pwrite(self._descriptor, rest[written:], position + written)
+        except OSError as error:
+            raise self._named(error) from None
 
     def size(self) -> int:
         """Returns the file's length in bytes."""
@@ -182,11 +192,22 @@ class OsFile:
 
     def truncate(self, size: int) -> None:
         """Cuts or extends the file."""
-        os.ftruncate(self._descriptor, size)
+        try:
+            os.ftruncate(self._descriptor, size)
+        except OSError as error:
+            raise self._named(error) from None
 
     def datasync(self) -> None:
         """Syncs data and length, not the times."""
-        (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(self._descriptor)
+        try:
+            (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(self._descriptor)
+        except OSError as error:
+            raise self._named(error) from None
+
+    def _named(self, error: OSError) -> OSError:
+        """Says which file it was: a call on a descriptor does not know."""
+        error.filename = self.path
+        return error
 
     def close(self) -> None:
         """Closes the descriptor."""

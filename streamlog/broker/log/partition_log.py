@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import bisect
 import errno
+import logging
 from typing import TYPE_CHECKING
 
 from streamlog.broker.log import lookup, retention
-from streamlog.broker.log.disk import write_file_atomically
+from streamlog.broker.log.disk import DISK_FULL, write_file_atomically
 from streamlog.broker.log.errors import (
     AppendError,
     LogOfflineError,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from streamlog.broker.log.pool import FilePool
     from streamlog.records.batch import BatchHeader
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+logger = logging.getLogger("streamlog.broker")
 
 
 class PartitionLog:
@@ -81,6 +82,8 @@ class PartitionLog:
         """Called when the high watermark moved, the log start moved or the log went offline."""
         self._settled = parts.settled
         self._epochs_changed = False
+        self._is_refusing = False
+        """Whether the last append found no room; said once, not for each of its retries."""
         self._pool = pool
         self._segments = parts.segments
         self._bases = [segment.base_offset for segment in parts.segments]
@@ -235,6 +238,7 @@ class PartitionLog:
             active.append(data, headers)
         except OSError as error:
             self._refuse(error)
+        self._is_refusing = False
         path = active.log_path
         if path not in self._unsynced.files:
             self._unsynced.files[path] = active.file
@@ -252,6 +256,9 @@ class PartitionLog:
         reason = f"{self.topic}-{self.partition} could not be written: {error}"
         if error.errno not in (*DISK_FULL, errno.EMFILE, errno.ENFILE):
             self.fail(reason)
+        elif not self._is_refusing:
+            self._is_refusing = True
+            logger.error("%s; what is there is served, and writing goes on when it can", reason)
         raise AppendError(ErrorCode.KAFKA_STORAGE_ERROR, reason) from error
 
     def fail(self, reason: str, code: ErrorCode = ErrorCode.KAFKA_STORAGE_ERROR) -> None:

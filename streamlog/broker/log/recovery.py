@@ -17,11 +17,12 @@ All of this may be interrupted and repeated; it ends with everything that it mad
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamlog.broker.log.checkpoints import read_partition_metadata, write_partition_metadata
-from streamlog.broker.log.disk import join, read_file, write_file_atomically
+from streamlog.broker.log.disk import DISK_FULL, join, read_file, write_file_atomically
 from streamlog.broker.log.epochs import LeaderEpochs
 from streamlog.broker.log.errors import CorruptSegmentError
 from streamlog.broker.log.log_parts import LogParts
@@ -53,6 +54,7 @@ from streamlog.errors import StorageError
 
 if TYPE_CHECKING:
     import uuid
+    from collections.abc import Iterator
 
     from streamlog.broker.log.config import LogConfig
     from streamlog.broker.log.disk import Disk
@@ -142,6 +144,16 @@ def _segment(pool: FilePool, opening: Opening, base_offset: int) -> Segment:
         config.index_interval_bytes,
         contiguous=not config.is_compacted,
     )
+
+
+@contextmanager
+def _unless_full() -> Iterator[None]:
+    """Goes on without files that can be made again from the log, if the disk has no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
 
 
 class _Opener:
@@ -388,15 +400,19 @@ class _Opener:
     # The end.
 
     def _sync(self, segment: Segment) -> None:
-        for file in segment.write_indexes():
-            file.datasync()
+        with _unless_full():
+            for file in segment.write_indexes():
+                file.datasync()
         segment.file.datasync()
 
     def _settle(self) -> None:
         """Leaves a directory that says nothing else than what was found."""
         remove_snapshots(self.disk, self.directory, above=self.log_end_offset)
         if self.epochs.truncate_from_end(max(1, self.log_end_offset)) or self.epochs_stale:
-            write_file_atomically(self.disk, self.directory, LEADER_EPOCHS, self.epochs.encode())
+            with _unless_full():
+                write_file_atomically(
+                    self.disk, self.directory, LEADER_EPOCHS, self.epochs.encode()
+                )
         self.disk.sync_dir(self.directory)
 
     def _require_recovery_point(self) -> None:
