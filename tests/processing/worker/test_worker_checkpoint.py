@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -80,6 +80,7 @@ class FakeTask:
         return Checkpoint(
             sequence=1, positions={("in", 0): 5}, changelog_keys=keys,
             changelog_values=self.values, metadata="note",
+            changes=cast("Any", {}), meta=cast("Any", None),
         )  # fmt: skip
 
     def commit_checkpoint(self, checkpoint: Checkpoint, changelog_next_offset: int) -> None:
