@@ -79,6 +79,40 @@ async def test_what_is_under_way_fails_when_the_connection_breaks(nursery: trio.
     link.close()
 
 
+class ResettingNetwork(ScriptedNetwork):
+    """Its connections are reset by the peer when `is_resetting` says so."""
+
+    is_resetting = False
+
+    async def connect(self, host: str, port: int) -> trio.SocketStream:
+        stream = await super().connect(host, port)
+
+        async def reset() -> None:
+            await trio.lowlevel.checkpoint()
+            if self.is_resetting:
+                raise trio.BrokenResourceError("reset by peer")
+
+        stream.receive_stream.receive_some_hook = reset  # type: ignore[attr-defined]
+        return stream
+
+
+async def test_a_reset_connection_is_a_lost_one(nursery: trio.Nursery) -> None:
+    broker = ScriptedBroker()
+    broker.answers[HeartbeatRequest] = echo
+    network = ResettingNetwork(nursery, broker)
+    link = new_link(network)
+    nursery.start_soon(link.run)
+    await link.call(HeartbeatRequest(), 1_000)
+    network.is_resetting = True
+    broker.answers[HeartbeatRequest] = lambda _: b"\0\0"
+    with pytest.raises(ConnectionLostError, match="broke: reset by peer"):
+        await link.call(HeartbeatRequest(), 1_000)
+    network.is_resetting = False
+    broker.answers[HeartbeatRequest] = echo
+    assert (await link.call(HeartbeatRequest(generation_id=3), 1_000)).error_code == 3
+    link.close()
+
+
 async def test_an_idle_connection_that_is_closed_is_opened_again(nursery: trio.Nursery) -> None:
     broker = ScriptedBroker()
     broker.answers[HeartbeatRequest] = echo

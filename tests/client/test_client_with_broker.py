@@ -475,6 +475,8 @@ async def test_groups_and_their_offsets_are_administered(tmp_path: Path) -> None
             "g", {T0: OffsetAndMetadata(3, "note"), t1: OffsetAndMetadata(4)}
         )
         assert await admin.group_offsets("g", [T0]) == {T0: OffsetAndMetadata(3, "note")}
+        with pytest.raises(UnknownTopicError, match="partition 0 of 'nope' does not exist"):
+            await admin.alter_group_offsets("g", {TopicPartition("nope", 0): OffsetAndMetadata(1)})
         assert {each.group for each in await admin.list_groups()} == {"g"}
         await admin.delete_group_offsets("g", [T0])
         assert (await admin.group_offsets("g")).keys() == {t1}

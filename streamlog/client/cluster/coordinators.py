@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from streamlog.client.errors import ErrorCode, KafkaError
+import trio
+
+from streamlog.client.errors import ErrorCode, KafkaError, UnknownTopicError
 from streamlog.client.values import OffsetAndMetadata, TopicPartition
 from streamlog.wire.messages.find_coordinator import FindCoordinatorRequest
 from streamlog.wire.messages.offset_commit import (
@@ -95,7 +97,13 @@ async def commit_offsets(
 async def commit_without_members(
     client: Client, group: str, offsets: Mapping[TopicPartition, OffsetAndMetadata]
 ) -> None:
-    """Commits for a group that has no members now; raises `KafkaError` if it has."""
+    """Commits for a group that has no members now.
+
+    Raises:
+        KafkaError: it has members, or the coordinator refuses.
+        UnknownTopicError: a topic or partition does not exist.
+    """
+    missing_at = trio.current_time() + client.config.unknown_topic_patience_ms / 1000
 
     async def attempt() -> None:
         for partition, code in (await commit_offsets(client, group, offsets)).items():
@@ -105,6 +113,8 @@ async def commit_without_members(
                     f"offsets of group {group!r} cannot be set",
                     hint="Stop its members first",
                 )
+            if code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION and trio.current_time() >= missing_at:
+                raise UnknownTopicError(*partition)
             if code is not ErrorCode.NONE:
                 raise KafkaError(code, f"offset of {partition} for group {group!r}")
 
