@@ -57,8 +57,10 @@ async def open_connection(
         ) from error
 
 
-async def existing_topics(admin: Admin, names: Sequence[str]) -> list[TopicDescription]:
-    """Returns the topics of these names, in their order.
+async def existing_topics(
+    admin: Admin, names: Sequence[str], way_out: str = "Create it: streamlog topic create {}"
+) -> list[TopicDescription]:
+    """Returns the topics of these names, in their order; `way_out` is what to do without one.
 
     Raises:
         NotFoundError: If one does not exist; the message names the nearest that does.
@@ -70,6 +72,6 @@ async def existing_topics(admin: Admin, names: Sequence[str]) -> list[TopicDescr
         raise NotFoundError(
             f'topic "{missing[0]}" does not exist',
             hint=(nearest + " " if (nearest := did_you_mean(missing[0], known)) else "")
-            + f"Create it: streamlog topic create {missing[0]}",
+            + way_out.format(missing[0]),
         )
     return [found[name] for name in names]

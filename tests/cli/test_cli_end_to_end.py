@@ -182,6 +182,7 @@ def test_only_some_partitions(shell: Shell) -> None:
     assert "only 0 to 2" in shell.err
 
 
+@pytest.mark.slow
 def test_a_group_goes_on_where_it_was(shell: Shell) -> None:
     shell("topic", "create", "tasks", "-p", "2")
     shell("produce", "tasks", "-p", "0", stdin="a\nb\nc\n")
@@ -199,6 +200,7 @@ def test_a_group_goes_on_where_it_was(shell: Shell) -> None:
     assert shell("consume", "tasks", "-g", "team", "-e") == ""
 
 
+@pytest.mark.slow
 def test_a_group_that_does_not_exist_is_named_with_the_nearest(shell: Shell) -> None:
     shell("topic", "create", "for-group", "--if-not-exists")
     shell("consume", "for-group", "-g", "billing", "-e")

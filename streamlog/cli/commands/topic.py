@@ -178,7 +178,8 @@ def delete(names: tuple[str, ...], execute: bool) -> None:
 
         async with open_connection(given.settings) as (_, admin):
             table = Table(["NAME", "PARTITIONS", "RECORDS"])
-            for topic in await existing_topics(admin, names):
+            see = "See them all: streamlog topic list"
+            for topic in await existing_topics(admin, names, see):
                 starts, ends = await _extents(admin, topic)
                 records = sum(ends.values()) - sum(starts.values())
                 table.rows.append([topic.name, len(topic.partitions), records])

@@ -97,7 +97,8 @@ async def run_demo(request: DemoRequest, settings: Settings) -> int:
             seconds = trio.current_time() - started
             await results.catch_up()
         _write_results(request, results)
-        _write_summary(request, status, seconds, brokers)
+        _write_summary(status, seconds)
+        _write_way_on(request, brokers, is_embedded=settings.brokers is None)
     return EXIT_INTERRUPTED if request.exit_at_end and stop.is_set() else 0
 
 
@@ -129,15 +130,20 @@ def _write_results(request: DemoRequest, results: Results) -> None:
     write_table(origins, as_json=False)
 
 
-def _write_summary(
-    request: DemoRequest, status: RunStatus, seconds: float, brokers: tuple[str, ...]
-) -> None:
+def _write_summary(status: RunStatus, seconds: float) -> None:
     for figures in status.pipelines.values():
         note(summary_line(figures))
     records_in = sum(figures.records_in for figures in status.pipelines.values())
     if seconds:
-        note(f"{records_in:,} records in {seconds:.1f} s: {records_in / seconds:,.0f} records/s")
+        note(
+            f"{records_in:,} records in {seconds:.1f} s: {records_in / seconds:,.0f} records/s "
+            "(behind a repartition, a record counts again)"
+        )
+
+
+def _write_way_on(request: DemoRequest, brokers: tuple[str, ...], *, is_embedded: bool) -> None:
+    """Says how to look at the results, now that the demo and its broker are gone."""
     note(f"results are in the topics {DELAYS} and {CANCELLATIONS}; look at them:")
-    if request.exit_at_end:
+    if is_embedded:
         note(f"  streamlog server --data {request.folder} --listen {brokers[0]} &")
     note(f"  streamlog consume {DELAYS} -o -1 -e -b {brokers[0]}")

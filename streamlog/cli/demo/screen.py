@@ -68,7 +68,8 @@ async def _progress_bar(progress: Progress) -> AsyncIterator[None]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, auto_refresh=False) as bar:
         task = bar.add_task("")
 
         def update() -> None:
@@ -77,6 +78,7 @@ async def _progress_bar(progress: Progress) -> AsyncIterator[None]:
                 description=progress.topic,
                 total=progress.total or None,
                 completed=progress.loaded,
+                refresh=True,
             )
 
         async def refresh() -> None:
