@@ -11,6 +11,7 @@ import logging
 import random
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from streamlog.broker.coordination.lmdb_store import open_lmdb_store
@@ -25,6 +26,7 @@ from streamlog.broker.handlers.topic_admin import TopicAdmin
 from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.disk import OsDisk
 from streamlog.broker.log.manager import LogManagerConfig, open_log_manager
+from streamlog.broker.log.startup import lock_directory
 from streamlog.broker.server.server import Server, ServerStatistics, open_server
 from streamlog.doors import Clock, Network, SystemClock, TcpNetwork, Threads, WorkerThreads
 
@@ -106,6 +108,15 @@ class Broker:
         )
 
 
+def _check_unlocked(disk: Disk, path: str) -> None:
+    """Says that another server is at work here before anything else could stumble over it.
+
+    The log manager takes the lock for good, but it needs the topics' settings, so the store is
+    opened first.
+    """
+    lock_directory(disk, path).release()
+
+
 @contextmanager
 def _without_groups() -> Iterator[None]:
     """Lets an error that happened alone out of the exception groups of the nurseries around it."""
@@ -138,6 +149,7 @@ async def open_broker(config: BrokerConfig, doors: Doors | None = None) -> Async
     defaults = LogConfig.from_mapping(config.topic_defaults)
     with _without_groups():
         async with AsyncExitStack() as stack:
+            await doors.threads.run(partial(_check_unlocked, doors.disk, str(config.data)))
             store = await stack.enter_async_context(
                 open_lmdb_store(config.data / STORE_DIR, doors.threads)
             )
