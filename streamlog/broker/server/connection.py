@@ -123,9 +123,11 @@ class Connection:
             await work()
         except (PeerError, StorageError) as error:
             self._break(str(error))
-        except OSError as error:
+        except (ConnectionError, TimeoutError) as error:
             logger.debug("connection of %s is gone: %s", self.peer, error)
             self._scope.cancel()
+        except OSError as error:  # not of the socket: a file that could not be read or written
+            self._break(f"a file failed: {error}")
         except Exception:
             logger.exception("a request of %s failed; its connection is closed", self.peer)
             self._scope.cancel()

@@ -18,7 +18,12 @@ import trio
 
 from streamlog.broker.server.buffers import BufferPool
 from streamlog.broker.server.connection import Connection, Shared, Traffic
-from streamlog.broker.server.limits import ConnectionLimits, MemoryBudget, ServerLimits
+from streamlog.broker.server.limits import (
+    ConnectionLimits,
+    MemoryBudget,
+    ServerLimits,
+    affordable_connections,
+)
 from streamlog.broker.server.reply import Handler, Peer
 from streamlog.errors import RefusedError
 
@@ -71,7 +76,7 @@ class Server:
     ) -> None:
         self._listeners = listeners
         self._limits = limits
-        self._admission = ConnectionLimits(limits)
+        self._admission = ConnectionLimits(limits, affordable_connections(limits))
         self._shared = Shared(
             handler=handler,
             limits=limits,
