@@ -2,17 +2,22 @@
 
 from datetime import timedelta
 
-from streamlog import Output, Stream, pipeline, tumbling
+from msgspec import Struct
+
+from streamlog import Output, Stream, count, last, pipeline, tumbling
+
+
+class Count(Struct):
+    """How often a word came."""
+
+    word: str
+    times: int
 
 
 @pipeline
 def wordcount(lines: Stream[str]) -> Output:
-    """How often each word came, every ten seconds."""
-    return (
-        lines.flat_map(str.split, to=str)
-        .key_by(str.lower, name="by-word")
-        .window(tumbling(timedelta(seconds=10)))
-        .count()
-        .peek(print)
-        .to("words")
-    )
+    """Counts each word in every ten seconds."""
+    words = lines.flat_map(str.split, to=str).key_by(str.lower, name="by-word")
+    spans = words.window(tumbling(timedelta(seconds=10)))
+    counts = spans.aggregate(Count, word=last(), times=count())
+    return counts.peek(lambda result: print(result.start, result.value)).to("words")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from streamlog.client.producer.producer import Producer
 
 PARTITIONS_DEFAULT = 4
-TOPIC_CONFIGS = {"retention.ms": "-1"}
+TOPIC_CONFIGS = KEPT
 """The events are of 2013: any retention by time would delete them at once."""
 CHUNKS_IN_FLIGHT = 8
 """Chunks that may be unacknowledged: enough to keep the broker busy, and a bound on memory."""
