@@ -22,6 +22,7 @@ from streamlog.client.consumer.consumer import open_consumer
 from streamlog.client.producer.producer import open_producer
 from streamlog.client.values import EARLIEST, LATEST, TopicPartition
 from streamlog.errors import RefusedError
+from streamlog.processing.plan.topics import KEPT
 from streamlog.records.murmur2 import partition_of
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from streamlog.client.producer.producer import Producer
 
 PARTITIONS_DEFAULT = 4
-TOPIC_CONFIGS = KEPT
-"""The events are of 2013: any retention by time would delete them at once."""
 CHUNKS_IN_FLIGHT = 8
 """Chunks that may be unacknowledged: enough to keep the broker busy, and a bound on memory."""
 SETTLE_INTERVAL_S = 0.5
@@ -94,7 +93,7 @@ async def _create_topics(admin: Admin, partitions: int | None) -> dict[str, int]
     wanted = partitions or PARTITIONS_DEFAULT
     if missing:
         await admin.create_topics(
-            [NewTopic(name, partition_count=wanted, configs=TOPIC_CONFIGS) for name in missing]
+            [NewTopic(name, partition_count=wanted, configs=KEPT) for name in missing]
         )
     counts = {name: len(topic.partitions) for name, topic in there.items()}
     for name, count in counts.items():

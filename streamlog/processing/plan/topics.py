@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KEPT = {"retention.ms": "-1"}
-"""Event times are often older than any retention, so what a pipeline creates is kept for ever."""
+KEPT = {"retention.ms": "-1", "segment.ms": str(100 * 365 * 24 * 3_600_000)}
+"""Event times are often older than any retention, so what a pipeline creates is kept for ever.
+
+Brokers also roll a segment when a record's time is `segment.ms` past its first one's: a year of
+events would make fifty small files of each partition. Size alone rolls these.
+"""
 
 COMPACTED = {"cleanup.policy": "compact", "retention.ms": "-1"}
 """A changelog: only the newest value of each key matters."""
