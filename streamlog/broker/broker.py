@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import random
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from streamlog.broker.coordination.lmdb_store import open_lmdb_store
 from streamlog.broker.coordination.topics import TopicRegistry
+from streamlog.broker.descriptors import raise_descriptor_limit, share_out
 from streamlog.broker.groups.service import open_group_service
 from streamlog.broker.handlers.dispatch import Dispatcher
 from streamlog.broker.handlers.fetch_purgatory import FetchPurgatory
@@ -26,6 +27,7 @@ from streamlog.broker.handlers.topic_admin import TopicAdmin
 from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.disk import OsDisk
 from streamlog.broker.log.manager import LogManagerConfig, open_log_manager
+from streamlog.broker.log.pool import FILES_MAX
 from streamlog.broker.log.startup import lock_directory
 from streamlog.broker.server.server import Server, ServerStatistics, open_server
 from streamlog.doors import Clock, Network, SystemClock, TcpNetwork, Threads, WorkerThreads
@@ -51,6 +53,8 @@ class Doors:
     threads: Threads
     disk: Disk
     random: random.Random
+    descriptors_max: int = 1 << 20
+    """How many files and connections may be open."""
 
     @classmethod
     def real(cls) -> Doors:
@@ -61,6 +65,7 @@ class Doors:
             threads=WorkerThreads(THREADS_MAX),
             disk=OsDisk(),
             random=random.Random(),
+            descriptors_max=raise_descriptor_limit(),
         )
 
 
@@ -143,10 +148,16 @@ async def open_broker(config: BrokerConfig, doors: Doors | None = None) -> Async
         LogDirLockedError: Another server works on the same data folder.
         AddressInUseError: Something else listens on the port.
         StorageError: The data folder cannot be used.
+        RefusedError: The process may open too few files.
     """
     doors = doors or Doors.real()
     purgatory = FetchPurgatory()
     defaults = LogConfig.from_mapping(config.topic_defaults)
+    descriptors = share_out(
+        doors.descriptors_max,
+        connections_max=config.limits.connections_max,
+        files_max=FILES_MAX,
+    )
     with _without_groups():
         async with AsyncExitStack() as stack:
             await doors.threads.run(partial(_check_unlocked, doors.disk, str(config.data)))
@@ -164,6 +175,7 @@ async def open_broker(config: BrokerConfig, doors: Doors | None = None) -> Async
                         cluster_id=config.cluster_id,
                         node_id=config.node_id,
                         default_config=defaults,
+                        open_files_max=descriptors.files,
                         topic_configs={
                             topic.name: LogConfig.from_mapping(topic.configs, base=defaults)
                             for topic in topics
@@ -202,7 +214,7 @@ async def open_broker(config: BrokerConfig, doors: Doors | None = None) -> Async
                     doors.network,
                     config.listen,
                     dispatcher.handle,
-                    config.limits,
+                    replace(config.limits, connections_max=descriptors.connections),
                     before_stop=answer_all,
                 )
             )

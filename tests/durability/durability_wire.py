@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from streamlog.records.codec import decode_batches, encode_batch
@@ -72,7 +73,9 @@ def is_closed_by_peer(sock: socket.socket) -> bool:
 
 def batch_of(*values: str) -> bytearray:
     data: list[bytes | None] = [value.encode() for value in values]
-    return encode_batch([None] * len(data), data, list(range(len(data))))
+    # Older records would be the retention's.
+    now_ms = int(time.time() * 1000)
+    return encode_batch([None] * len(data), data, [now_ms] * len(data))
 
 
 class Wire:
