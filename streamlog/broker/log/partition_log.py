@@ -255,6 +255,7 @@ class PartitionLog:
         """Tells a full disk, which heals, from one that failed, which does not."""
         reason = f"{self.topic}-{self.partition} could not be written: {error}"
         if error.errno not in (*DISK_FULL, errno.EMFILE, errno.ENFILE):
+            logger.critical("%s; nothing more is written to it until the server restarts", reason)
             self.fail(reason)
         elif not self._is_refusing:
             self._is_refusing = True
