@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from streamlog.cli.loop import stop_asked_by_signals
 from streamlog.cli.output import note
 from streamlog.client.admin.values import NewTopic
 from streamlog.config import state_folder
+from streamlog.processing.errors import RecordFailure
 from streamlog.processing.worker.config import RunConfig, RunStatus
 from streamlog.processing.worker.run import run_worker
 from streamlog.processing.worker.supervisor import supervise
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from streamlog.cli.pipeline_file import AnyPipeline
     from streamlog.config import Settings
+    from streamlog.processing.errors import FunctionFailure, UndecodableFailure
 
 REFRESH_S = 0.25
 
@@ -65,12 +68,29 @@ async def run_request(
             drain=request.drain,
         )
         status = RunStatus()
+        # A pipeline that fails beside others is logged at once; a lone one is not said twice.
+        logging.getLogger(run_worker.__module__).disabled = len(pipelines) == 1
         async with _shown(status, quiet=request.quiet):
-            await run_worker(pipelines, config, status, stop)
+            try:
+                await run_worker(pipelines, config, status, stop)
+            except RecordFailure as error:
+                error.hint = way_out(error, request.target, brokers)
+                raise
         if not request.quiet:
             for figures in status.pipelines.values():
                 note(summary_line(figures))
     return EXIT_INTERRUPTED if request.until_end and stop.is_set() else 0
+
+
+def way_out(
+    error: FunctionFailure | UndecodableFailure, target: str, brokers: Sequence[str]
+) -> str:
+    """Says how to look at a record that failed, and how to go on."""
+    where = f"{error.topic} -p {error.partition} -o {error.offset}"
+    return (
+        f"See it: streamlog consume {where} -n 1 -b {brokers[0]}. "
+        f"Retry after the fix: streamlog run {target}"
+    )
 
 
 def worker_command(
