@@ -18,7 +18,7 @@ from streamlog.broker.log.checkpoints import (
     read_partition_metadata,
     write_offsets,
 )
-from streamlog.broker.log.disk import DiskLockedError, join
+from streamlog.broker.log.disk import DISK_FULL, DiskLockedError, join
 from streamlog.broker.log.errors import LogDirLockedError
 from streamlog.broker.log.names import (
     CLEAN_SHUTDOWN,
@@ -134,8 +134,14 @@ def _forget_absent(disk: Disk, found: LogDirectory) -> None:
         kept = {
             key: at for key, at in offsets.items() if key in found.logs or key in found.failures
         }
-        if kept != offsets:
+        if kept == offsets:
+            continue
+        try:
             write_offsets(disk, found.path, name, kept)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            logger.warning("%s/%s was not written: %s", found.path, name, error)
 
 
 def _open_partitions(

@@ -53,6 +53,19 @@ class InlineThreads:
         return call()
 
 
+class FirstCallWaits(InlineThreads):
+    """Holds one call back while others run."""
+
+    async def run(self, call: Callable[[], T]) -> T:
+        gate = self.gate
+        if not gate.is_set():
+            self.gate = trio.Event()
+            self.gate.set()
+        await trio.lowlevel.checkpoint()
+        await gate.wait()
+        return call()
+
+
 class FixedClock:
     """A wall clock that stands where it is put."""
 
@@ -280,6 +293,22 @@ async def test_who_waits_for_a_deleted_topic_is_told(world: World) -> None:
         assert [error.code for error in raised] == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
 
 
+async def test_a_topic_is_not_moved_while_a_round_works_on_it(world: World) -> None:
+    world.threads = FirstCallWaits()
+    async with world.start() as logs:
+        await logs.create("orders", ID, 1, SMALL)
+        gate = world.threads.gate = trio.Event()
+        put(got(logs, "orders"), 20)  # begins a segment: the round will sync the directory
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(logs.delete, "orders")
+            await trio.testing.wait_all_tasks_blocked()
+            gate.set()
+        assert logs.offline is None
+        await logs.create("orders", OTHER_ID, 1, SMALL)
+        await logs.wait_flushed(got(logs, "orders"), put(got(logs, "orders")))
+
+
 async def test_the_log_of_another_topic_id_is_moved_aside_and_kept(world: World) -> None:
     async with world.start() as logs:
         await logs.create("orders", ID, 1, LogConfig())
@@ -305,12 +334,13 @@ async def test_creation_and_deletion_may_stop_at_every_step(power: bool) -> None
             await logs.create("orders", ID, 2, LogConfig())
             finished.append("created")
             await logs.wait_flushed(got(logs, "orders"), put(got(logs, "orders"), 3))
+            await logs.delete_records(got(logs, "orders"), 0)  # writes the checkpoints
             finished.append("written")
             await logs.delete("orders")
             finished.append("deleted")
         if power:
             world.disk.lose_power()
-        async with world.start() as logs:
+        async with world.crashing() as logs:
             assert logs.failures == {}
             there = [logs.get("orders", index) for index in range(2)]
             if finished[-1] == "created":
@@ -319,7 +349,6 @@ async def test_creation_and_deletion_may_stop_at_every_step(power: bool) -> None
                 assert there == [None, None]
             if finished[-1] == "written" and there[0] is not None:
                 assert_numbered(read_all(there[0]), 0, 3)
-        async with world.crashing() as logs:
             await logs.create("orders", OTHER_ID, 2, LogConfig())
             await logs.wait_flushed(got(logs, "orders"), put(got(logs, "orders")))
         async with world.start() as logs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -348,6 +349,18 @@ def test_the_index_of_another_segment_is_not_believed() -> None:
     log = reopened(partition, clean=True)
     for offset in range(60):
         assert_numbered(read_all(log, offset), offset, 60)
+
+
+def test_an_entry_that_points_past_the_batch_it_names_is_not_believed() -> None:
+    disk = FakeDisk()
+    partition = Partition(disk, SMALL, recovery_point=60)
+    log = partition.create()
+    fill(log, 60)
+    log.close()
+    # A real batch begins there, but it is number 5: believed, the entry would hide 3 and 4.
+    put(disk, files_of(disk, ".index")[0], struct.pack(">II", 2, 5 * ONE))
+    log = reopened(partition, clean=True)
+    assert_numbered(read_all(log, 3), 3, 60)
 
 
 def test_an_index_ahead_of_its_log_loses_what_is_too_much() -> None:
