@@ -317,6 +317,7 @@ class Group:
         if self.state is GroupState.COMPLETING:
             self._presence.fail_syncs(ErrorCode.REBALANCE_IN_PROGRESS, self._now_ms)
         self._proposal = None
+        self._unsynced.clear()
         self._timers.clear(SYNC)
         timeout_ms = self.roster.rebalance_timeout_ms
         delay_ms = timeout_ms
@@ -350,7 +351,7 @@ class Group:
         self._gathering = None
         for member in self.roster:
             if not member.is_joining and member.instance_id is None:
-                self._remove(member)
+                self._presence.remove(member)
         if len(self.roster) and not self.roster.elect_joined_leader():
             # Only static members are left and none came: their sessions will tell.
             self._timers.set(REBALANCE, self._now_ms + self.roster.rebalance_timeout_ms)
@@ -422,7 +423,7 @@ class Group:
     def _end_of_sync(self) -> None:
         assert self.state in (GroupState.COMPLETING, GroupState.STABLE)
         for member_id in sorted(self._unsynced):
-            self._remove(self.roster[member_id])
+            self._presence.remove(self.roster[member_id])
         self._prepare_rebalance()
 
     # Heartbeat and LeaveGroup.
@@ -465,15 +466,11 @@ class Group:
     # Pieces.
 
     def _remove_and_rebalance(self, member: Member) -> None:
-        self._remove(member)
+        self._presence.remove(member)
         if self.state is GroupState.PREPARING:
             self._try_complete_join()
         else:
             self._prepare_rebalance()
-
-    def _remove(self, member: Member) -> None:
-        self._presence.remove(member)
-        self._unsynced.discard(member.member_id)
 
     def _member_error(self, member_id: str, instance_id: str | None, generation: int) -> ErrorCode:
         error = self.roster.error_for(member_id, instance_id)

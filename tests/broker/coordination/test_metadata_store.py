@@ -149,7 +149,7 @@ async def test_concurrent_transactions_apply_in_the_order_of_their_calls(open_st
 
         async def write(number: int) -> None:
             try:
-                await store.transact([Create("/once", str(number).encode()), Put("/last", b"")])
+                await store.transact([Put("/last", b""), Create("/once", str(number).encode())])
             except NodeExists:
                 conflicts.append(number)
 

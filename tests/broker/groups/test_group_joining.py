@@ -288,6 +288,18 @@ def test_waiting_for_more_members_ends_with_the_rebalance_timeout() -> None:
     assert len(h.joined(first).members) == 7
 
 
+def test_a_group_that_was_there_before_waits_once() -> None:
+    h = Harness(delay_ms=3_000)
+    first = h.join()
+    h.wait(3_000)
+    h.leave(h.joined(first).member_id)
+    tickets = [h.join()]
+    h.wait(2_000)
+    tickets.append(h.join())
+    h.wait(1_000)
+    assert [h.joined(ticket).generation_id for ticket in tickets] == [3, 3]
+
+
 def test_kafkas_default_delay_is_three_seconds() -> None:
     h = Harness(delay_ms=3_000)
     ticket = h.join()

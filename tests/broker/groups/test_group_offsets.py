@@ -455,6 +455,24 @@ def test_only_empty_groups_are_deleted() -> None:
     assert delete(h, "g") == [ErrorCode.GROUP_ID_NOT_FOUND]
 
 
+def test_news_of_a_deleted_groups_storage_is_not_for_its_successor() -> None:
+    h = Harness(autostore=False)
+    h.join()
+    h.wait(0)
+    (member,) = h.group.roster
+    h.leave(member.member_id)
+    deleted, revision = h.group, 99
+    assert delete(h, "g") == [NONE]
+    h.unstored.clear()
+    ticket = h.join()
+    h.wait(0)
+    parked = h.sync(h.joined(ticket).member_id)
+    assert h.coordinator.stored(deleted, revision, NONE, h.now).replies == ()
+    assert h.is_parked(parked)
+    h.store()
+    assert h.error(parked) == NONE
+
+
 def deletion(h: Harness, *topics: str, group: str = "g") -> tuple[int, list[int]]:
     request = OffsetDeleteRequest(
         group_id=group,

@@ -155,6 +155,13 @@ def test_who_does_not_sync_within_the_rebalance_timeout_is_removed() -> None:
     assert len(h.group.roster) == 2
 
 
+def test_when_all_have_synced_the_group_is_left_in_peace() -> None:
+    h = Harness()
+    h.members(2, session_ms=600_000, rebalance_ms=20_000)
+    h.wait(599_999)
+    assert (h.state, h.group.generation) == ("Stable", 1)
+
+
 def test_if_the_leader_does_not_sync_those_who_did_are_sent_to_join() -> None:
     h = Harness()
     tickets = [h.join(session_ms=600_000, rebalance_ms=20_000) for _ in range(2)]
@@ -268,6 +275,20 @@ def test_who_waits_in_the_barrier_is_alive() -> None:
     assert h.is_parked(ticket)
     h.join(follower)
     assert len(h.joined(ticket).members) == 2
+
+
+def test_a_heartbeat_beside_a_waiting_join_does_not_start_a_session() -> None:
+    h = Harness()
+    leader, follower = h.members(2)
+    ticket = h.join(leader)
+    for _ in range(5):
+        h.beat(leader)
+        h.beat(follower)
+        h.wait(SESSION_MS - 1)
+    h.beat(follower)
+    h.wait(SESSION_MS - 1)
+    assert h.is_parked(ticket)
+    assert leader in h.group.roster
 
 
 def test_who_waits_for_its_assignment_is_alive() -> None:

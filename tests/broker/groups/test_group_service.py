@@ -62,16 +62,21 @@ class Topics:
 
 
 class WallClock:
-    """Wall time that goes with trio's clock."""
+    """Wall time that goes with trio's clock, from some moment on."""
+
+    def __init__(self, start_ms: int = START_MS) -> None:
+        self._start_ms = start_ms
 
     def wall_ms(self) -> int:
-        return START_MS + round(trio.current_time() * 1000)
+        return self._start_ms + round(trio.current_time() * 1000)
 
 
 @asynccontextmanager
-async def service(store: MetadataStore, config: GroupConfig = QUICK) -> AsyncIterator[GroupService]:
+async def service(
+    store: MetadataStore, config: GroupConfig = QUICK, *, start_ms: int = START_MS
+) -> AsyncIterator[GroupService]:
     async with open_group_service(
-        store, WallClock(), config, topics=Topics(), rng=random.Random(7)
+        store, WallClock(start_ms), config, topics=Topics(), rng=random.Random(7)
     ) as groups:
         yield groups
 
@@ -461,6 +466,27 @@ async def test_a_commit_and_a_deletion_under_way_end_up_alike_in_memory_and_on_d
         assert (await committed(groups), await committed(groups, topic="u")) == (-1, 6)
 
 
+async def test_a_groups_successor_is_stored_after_its_deletion(autojump_clock: MockClock) -> None:
+    store = GatedStore()
+    async with service(store) as groups:
+        joined = await member(groups)
+        store.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: commit(groups, 1, group="other"))
+            await trio.testing.wait_all_tasks_blocked()  # the lane waits at the gate
+            leave = LeaveGroupRequest(group_id="g", member_id=joined.member_id)
+            await groups.leave_group(leave, 1)
+            deletion = DeleteGroupsRequest(groups_names=["g"])
+            nursery.start_soon(groups.delete_groups, deletion, 2)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(member, groups)
+            await trio.testing.wait_all_tasks_blocked()
+            store.gate.set()
+        assert await state(groups) == "Stable"
+    async with service(store) as groups:
+        assert await state(groups) == "Stable"
+
+
 async def test_offsets_are_deleted_for_good(autojump_clock: MockClock) -> None:
     store = MemoryStore()
     async with service(store) as groups:
@@ -502,6 +528,23 @@ async def test_old_offsets_and_empty_groups_expire(autojump_clock: MockClock) ->
         await trio.sleep(DAY_MS / 1000 + 1200)
         assert (await committed(groups), groups.group_count) == (-1, 0)
     assert await store.children("/consumers") == []
+
+
+async def test_ages_are_wall_time_whatever_the_monotonic_clock_says(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with service(store) as groups:
+        joined = await member(groups)
+        await commit(groups, 5, joined)
+        await groups.leave_group(LeaveGroupRequest(group_id="g", member_id=joined.member_id), 1)
+    week_ms = 7 * DAY_MS
+    async with service(store, start_ms=START_MS + week_ms - 60_000) as groups:
+        await groups.expire()
+        assert await committed(groups) == 5
+    async with service(store, start_ms=START_MS + week_ms) as groups:
+        await groups.expire()
+        assert await committed(groups) == -1
 
 
 async def test_a_commit_under_way_keeps_its_group_from_expiring(autojump_clock: MockClock) -> None:
