@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from durability_disk import small_disk
 from durability_server import ServerProcess, wait_until
 from durability_wire import Wire, batch_of, connect, is_closed_by_peer
 
+from streamlog.broker.server.limits import ServerLimits
 from streamlog.wire.error_codes import ErrorCode
 
 if TYPE_CHECKING:
@@ -185,8 +187,11 @@ def is_served(server: ServerProcess) -> bool:
 
 def test_a_stop_in_the_middle_of_everything_is_clean(server: ServerProcess) -> None:
     with contextlib.ExitStack() as stack:
+        # Some of them are being accepted while it stops.
         socks = [stack.enter_context(connect(server.port)) for _ in range(50)]
+        began = time.monotonic()
         server.stop()
+        assert time.monotonic() - began < ServerLimits().stop_grace_s, "it waited for nobody"
         assert all(is_closed_by_peer(sock) for sock in socks)
     assert Path(server.data, ".kafka_cleanshutdown").exists()
     server.start()

@@ -7,7 +7,6 @@ infinite.
 
 from __future__ import annotations
 
-import resource
 from collections import Counter, deque
 from dataclasses import dataclass
 
@@ -48,28 +47,15 @@ class ServerLimits:
         return self.transfer_grace_s + size / self.transfer_bytes_per_s_min
 
 
-def affordable_connections(limits: ServerLimits) -> int:
-    """Returns how many connections there may be: no more than half of this process's open files."""
-    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if open_files == resource.RLIM_INFINITY:
-        return limits.connections_max
-    return min(limits.connections_max, open_files // 2)
-
-
 class ConnectionLimits:
     """Admits connections, in total and per address.
 
     Args:
         limits: The settings.
-        connections_max: The total, where it is less than the settings'.
     """
 
-    def __init__(self, limits: ServerLimits, connections_max: int | None = None) -> None:
+    def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
-        self._connections_max = min(
-            limits.connections_max,
-            limits.connections_max if connections_max is None else connections_max,
-        )
         self._count_by_address: Counter[str] = Counter()
         self._count = 0
 
@@ -80,7 +66,7 @@ class ConnectionLimits:
 
     def admit(self, address: str) -> str | None:
         """Counts a new connection, or says why it is refused."""
-        if self._count >= self._connections_max:
+        if self._count >= self._limits.connections_max:
             return f"{self._count} connections are open, the most that are allowed"
         count = self._count_by_address[address]
         if count >= self._limits.connections_per_address_max:

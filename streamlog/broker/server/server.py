@@ -18,12 +18,7 @@ import trio
 
 from streamlog.broker.server.buffers import BufferPool
 from streamlog.broker.server.connection import Connection, Shared, Traffic
-from streamlog.broker.server.limits import (
-    ConnectionLimits,
-    MemoryBudget,
-    ServerLimits,
-    affordable_connections,
-)
+from streamlog.broker.server.limits import ConnectionLimits, MemoryBudget, ServerLimits
 from streamlog.broker.server.reply import Handler, Peer
 from streamlog.errors import RefusedError
 
@@ -76,7 +71,7 @@ class Server:
     ) -> None:
         self._listeners = listeners
         self._limits = limits
-        self._admission = ConnectionLimits(limits, affordable_connections(limits))
+        self._admission = ConnectionLimits(limits)
         self._shared = Shared(
             handler=handler,
             limits=limits,
@@ -85,6 +80,7 @@ class Server:
             traffic=Traffic(),
         )
         self._connections: set[Connection] = set()
+        self._is_stopping = False
         self._accepted_count = 0
         self._refused_count = 0
         self._all_closed = trio.lowlevel.ParkingLot()
@@ -136,6 +132,7 @@ class Server:
 
     async def stop(self) -> None:
         """Stops listening and returns once every connection has ended."""
+        self._is_stopping = True
         for listener in self._listeners:
             await listener.aclose()
         for connection in list(self._connections):
@@ -144,6 +141,9 @@ class Server:
             await self._all_closed.park()
 
     def _admit(self, stream: trio.SocketStream, server_nursery: trio.Nursery) -> None:
+        if self._is_stopping:  # it was accepted just before the listener closed
+            stream.socket.close()
+            return
         try:
             remote, local = stream.socket.getpeername(), stream.socket.getsockname()
         except OSError:  # gone already
