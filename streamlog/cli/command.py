@@ -118,6 +118,8 @@ class Command(click.Command):
         own: list[tuple[str, str]] = []
         common: list[tuple[str, str]] = []
         for option in self.get_params(ctx):
+            if isinstance(option, click.Argument):
+                continue  # the usage line has it
             record = option.get_help_record(ctx)
             if record is not None:
                 (common if tuple(option.opts) in shared else own).append(record)
@@ -130,7 +132,6 @@ class Command(click.Command):
         """Writes what the command does, then its examples."""
         super().format_help_text(ctx, formatter)
         if self.examples:
-            formatter.write_paragraph()
             with formatter.section("Examples"):
                 for line in self.examples.strip().splitlines():
                     formatter.write(f"{'':>{formatter.current_indent}}{line.strip()}\n")

@@ -27,7 +27,7 @@ def command() -> None:
     "create",
     examples="""
     streamlog topic create orders -p 4
-    streamlog topic create prices -p 4 -c cleanup.policy=compact
+    streamlog topic create prices -p 4 -c retention.ms=86400000
     """,
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")

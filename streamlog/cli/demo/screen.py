@@ -52,7 +52,7 @@ async def loading_shown(progress: Progress) -> AsyncIterator[None]:
     loaded = progress.loaded - progress.found
     if loaded:
         note(f"loaded {loaded:,} records in {seconds:.1f} s; {progress.found:,} were there already")
-    else:
+    elif progress.found:
         note(f"all {progress.found:,} records were there already")
 
 
