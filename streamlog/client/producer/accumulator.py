@@ -10,7 +10,7 @@ business.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
 from streamlog.client.errors import (
@@ -127,8 +127,11 @@ class Accumulator:
         """Puts in columns, as batches of their own; returns the batches' fates in order."""
         queue = self._queue(partition)
         fates = []
-        sizes = column_sizes(keys, values, headers)
-        for start, stop, size in self._cut(sizes, atomic=atomic):
+        total = columns_size(keys, values, headers)
+        cuts = [(0, len(values), total)]
+        if not atomic and total > self._config.request_bytes_max - HEADER_SIZE:
+            cuts = list(self._cut(column_sizes(keys, values, headers)))
+        for start, stop, size in cuts:
             batch = queue.new_batch(now_ms, atomic=atomic)
             batch.fill(
                 keys[start:stop],
@@ -141,20 +144,16 @@ class Accumulator:
             fates.append(batch.fate)
         return fates
 
-    def _cut(self, sizes: list[int], *, atomic: bool) -> Iterable[tuple[int, int, int]]:
+    def _cut(self, sizes: list[int]) -> Iterable[tuple[int, int, int]]:
         """Yields (start, stop, size) of batches that are within the limit, as few as can be."""
         limit = self._config.request_bytes_max - HEADER_SIZE
-        total = sum(sizes)
-        if atomic or total <= limit:
-            yield 0, len(sizes), total
-            return
         start, base = 0, 0
         ends = list(accumulate(sizes))
         for stop, end in enumerate(ends):
             if end - base > limit and stop > start:
                 yield start, stop, ends[stop - 1] - base
                 start, base = stop, ends[stop - 1]
-        yield start, len(sizes), total - base
+        yield start, len(sizes), ends[-1] - base
 
     def _queue(self, partition: TopicPartition) -> PartitionQueue:
         queue = self._queues.get(partition)
@@ -333,6 +332,25 @@ class Accumulator:
         """Returns the first failure since the last call."""
         failure, self.first_failure = self.first_failure, None
         return failure
+
+
+def columns_size(
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
+    headers: Sequence[Headers] | None,
+) -> int:
+    """Returns the sum of the rows' `record_size`, without a step of Python for each.
+
+    >>> columns_size([b"k", None], [b"v", b""], None)
+    50
+    """
+    size = RECORD_OVERHEAD * len(values)
+    size += sum(map(len, filter(None, keys))) + sum(map(len, filter(None, values)))
+    pairs = list(chain.from_iterable(headers or ()))
+    if pairs:
+        names, contents = zip(*pairs, strict=True)
+        size += 10 * len(pairs) + 3 * sum(map(len, names)) + sum(map(len, filter(None, contents)))
+    return size
 
 
 def column_sizes(

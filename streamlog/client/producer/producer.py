@@ -10,7 +10,12 @@ import trio
 from streamlog.client.config import Compression, ProducerConfig
 from streamlog.client.errors import ConnectionLostError, UnknownTopicError
 from streamlog.client.nursery import background_nursery
-from streamlog.client.producer.accumulator import Accumulator, column_sizes, too_large_as_one
+from streamlog.client.producer.accumulator import (
+    Accumulator,
+    column_sizes,
+    columns_size,
+    too_large_as_one,
+)
 from streamlog.client.producer.batch import record_size
 from streamlog.client.producer.delivery import Delivery, RangeDelivery, wait_settled
 from streamlog.client.producer.partitioner import Partitioner
@@ -123,11 +128,11 @@ class Producer:
         if not 0 <= partition < len(partitions):
             raise UnknownTopicError(topic, partition)
         target = partitions[partition]
-        sizes = column_sizes(keys, values, headers)
-        self._accumulator.check_size(target, max(sizes))
-        size = sum(sizes)
-        if atomic and size + HEADER_SIZE > self._config.request_bytes_max:
-            self._check_fits(target, keys, values, timestamps, headers, size)
+        size = columns_size(keys, values, headers)
+        if size + HEADER_SIZE > self._config.request_bytes_max:
+            self._accumulator.check_size(target, max(column_sizes(keys, values, headers)))
+            if atomic:
+                self._check_fits(target, keys, values, timestamps, headers, size)
         if not self._accumulator.has_room(size):
             await self._wait_room(size)
         fates = self._accumulator.append_columns(

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamlog.client.backoff import Backoff
 from streamlog.client.config import ProducerConfig
@@ -22,12 +24,12 @@ from streamlog.client.errors import (
     ErrorCode,
     RecordTooLargeError,
 )
-from streamlog.client.producer.accumulator import Accumulator
+from streamlog.client.producer.accumulator import Accumulator, column_sizes, columns_size
 from streamlog.client.producer.batch import Batch, record_size, sequence_after
 from streamlog.client.producer.partition_queue import EPOCH_MAX, ProducerIdentity
 from streamlog.client.values import TopicPartition
-from streamlog.records.batch import Codec
-from streamlog.records.codec import decode_batches
+from streamlog.records.batch import HEADER_SIZE, Codec
+from streamlog.records.codec import decode_batches, encode_batch
 from streamlog.records.columns import Columns
 from streamlog.records.errors import BatchTooLargeError
 
@@ -336,6 +338,29 @@ def test_when_the_epochs_are_used_up_another_producer_id_is_asked_for() -> None:
     world.accumulator.identity = ProducerIdentity(8, 0)
     (batch,) = drained(world)
     assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (8, 0, 0)
+
+
+rows = st.lists(
+    st.tuples(
+        st.none() | st.binary(max_size=5),
+        st.none() | st.binary(max_size=5),
+        st.lists(st.tuples(st.text(max_size=3), st.none() | st.binary(max_size=3)), max_size=2),
+    ),
+    min_size=1,
+)
+
+
+@given(rows)
+def test_the_size_of_columns_is_the_sum_of_the_rows_and_no_underestimate(
+    rows: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]],
+) -> None:
+    keys, values = [row[0] for row in rows], [row[1] for row in rows]
+    headers = [tuple(row[2]) for row in rows]
+    size = columns_size(keys, values, headers)
+    assert size == sum(column_sizes(keys, values, headers))
+    assert columns_size(keys, values, None) == sum(column_sizes(keys, values, None))
+    encoded = encode_batch(keys, values, [2**40 * (n % 2) for n in range(len(rows))], headers)
+    assert len(encoded) <= size + HEADER_SIZE
 
 
 def test_columns_are_cut_at_the_limit_and_an_atomic_one_is_not() -> None:
