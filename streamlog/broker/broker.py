@@ -26,7 +26,7 @@ from streamlog.broker.handlers.services import Services
 from streamlog.broker.handlers.topic_admin import TopicAdmin
 from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.disk import OsDisk
-from streamlog.broker.log.manager import LogManagerConfig, open_log_manager
+from streamlog.broker.log.manager import LogManagerConfig, LogStatistics, open_log_manager
 from streamlog.broker.log.pool import FILES_MAX
 from streamlog.broker.log.startup import lock_directory
 from streamlog.broker.server.server import Server, ServerStatistics, open_server
@@ -78,6 +78,7 @@ class BrokerStatistics:
     fetches_parked: int
     fetch_sessions: int
     requests_by_api: Mapping[str, int]
+    logs: LogStatistics
     server: ServerStatistics
 
 
@@ -109,6 +110,7 @@ class Broker:
             requests_by_api={
                 key.name: count for key, count in self._dispatcher.requests_by_api.items()
             },
+            logs=services.logs.statistics(),
             server=self._server.statistics(),
         )
 
@@ -151,8 +153,6 @@ async def open_broker(config: BrokerConfig, doors: Doors | None = None) -> Async
         RefusedError: The process may open too few files.
     """
     doors = doors or Doors.real()
-    purgatory = FetchPurgatory()
-    defaults = LogConfig.from_mapping(config.topic_defaults)
     descriptors = share_out(
         doors.descriptors_max,
         connections_max=config.limits.connections_max,
@@ -160,54 +160,12 @@ async def open_broker(config: BrokerConfig, doors: Doors | None = None) -> Async
     )
     with _without_groups():
         async with AsyncExitStack() as stack:
-            await doors.threads.run(partial(_check_unlocked, doors.disk, str(config.data)))
-            store = await stack.enter_async_context(
-                open_lmdb_store(config.data / STORE_DIR, doors.threads)
-            )
-            topics = await TopicRegistry.load(store)
-            logs = await stack.enter_async_context(
-                open_log_manager(
-                    config.data,
-                    doors.disk,
-                    doors.threads,
-                    doors.clock,
-                    LogManagerConfig(
-                        cluster_id=config.cluster_id,
-                        node_id=config.node_id,
-                        default_config=defaults,
-                        open_files_max=descriptors.files,
-                        topic_configs={
-                            topic.name: LogConfig.from_mapping(topic.configs, base=defaults)
-                            for topic in topics
-                        },
-                    ),
-                )
-            )
-            groups = await stack.enter_async_context(
-                open_group_service(
-                    store, doors.clock, config.groups, topics=topics, rng=doors.random
-                )
-            )
-            admin = TopicAdmin(config, store, topics, logs, groups)
-            await admin.restore()
-            logs.on_high_watermark(purgatory.note_progress)
-            services = Services(
-                config=config,
-                cluster_id=logs.properties.cluster_id,
-                clock=doors.clock,
-                logs=logs,
-                topics=topics,
-                topic_admin=admin,
-                groups=groups,
-                producer_ids=ProducerIds(store, config.node_id),
-                purgatory=purgatory,
-                fetch_sessions=FetchSessions(config.fetch_sessions_max, doors.random),
-            )
+            services = await _open_services(config, doors, stack, files_max=descriptors.files)
             dispatcher = Dispatcher(services)
 
             def answer_all() -> None:
-                purgatory.close()
-                groups.stop()
+                services.purgatory.close()
+                services.groups.stop()
 
             server = await stack.enter_async_context(
                 open_server(
@@ -219,3 +177,52 @@ async def open_broker(config: BrokerConfig, doors: Doors | None = None) -> Async
                 )
             )
             yield Broker(services, server, dispatcher)
+
+
+async def _open_services(
+    config: BrokerConfig, doors: Doors, stack: AsyncExitStack, *, files_max: int
+) -> Services:
+    """Opens everything but the listeners; the stack closes it in reverse order."""
+    await doors.threads.run(partial(_check_unlocked, doors.disk, str(config.data)))
+    store = await stack.enter_async_context(open_lmdb_store(config.data / STORE_DIR, doors.threads))
+    topics = await TopicRegistry.load(store)
+    log_manager = open_log_manager(
+        config.data,
+        doors.disk,
+        doors.threads,
+        doors.clock,
+        _log_settings(config, topics, files_max),
+    )
+    logs = await stack.enter_async_context(log_manager)
+    groups = await stack.enter_async_context(
+        open_group_service(store, doors.clock, config.groups, topics=topics, rng=doors.random)
+    )
+    admin = TopicAdmin(config, store, topics, logs, groups)
+    await admin.restore()
+    purgatory = FetchPurgatory()
+    logs.on_high_watermark(purgatory.note_progress)
+    return Services(
+        config=config,
+        cluster_id=logs.properties.cluster_id,
+        clock=doors.clock,
+        logs=logs,
+        topics=topics,
+        topic_admin=admin,
+        groups=groups,
+        producer_ids=ProducerIds(store, config.node_id),
+        purgatory=purgatory,
+        fetch_sessions=FetchSessions(config.fetch_sessions_max, doors.random),
+    )
+
+
+def _log_settings(config: BrokerConfig, topics: TopicRegistry, files_max: int) -> LogManagerConfig:
+    defaults = LogConfig.from_mapping(config.topic_defaults)
+    return LogManagerConfig(
+        cluster_id=config.cluster_id,
+        node_id=config.node_id,
+        default_config=defaults,
+        open_files_max=files_max,
+        topic_configs={
+            topic.name: LogConfig.from_mapping(topic.configs, base=defaults) for topic in topics
+        },
+    )

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("streamlog.broker")
 
+HANG_UP_CHECK_AFTER_S = 10.0
+"""Ordinary requests and long polls are answered sooner; only what waits for longer is looked at."""
+
 
 @dataclass(slots=True)
 class Traffic:
@@ -108,6 +111,23 @@ class Connection:
             self._sock.shutdown(socket.SHUT_RD)
         except OSError:
             self._scope.cancel()
+
+    def check_hang_up(self, now: float) -> None:
+        """Ends a connection whose client went away while its request waits for something.
+
+        Such a client would be noticed only when it is answered, which may be long after.
+        """
+        if now - self._reader.handed_out_at < HANG_UP_CHECK_AFTER_S:
+            return
+        try:
+            if self._sock.recv(1, socket.MSG_PEEK):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        logger.debug("the client of %s hung up while its request waited", self.peer)
+        self._scope.cancel()
 
     def expire(self) -> None:
         """Closes a connection whose deadline has passed."""

@@ -65,7 +65,8 @@ class FrameReader:
         self._is_first = True
         self._has_waited = False
         self.deadline = math.inf
-        self.size_bytes_received = 0
+        self.handed_out_at = math.inf
+        """Since when the last frame is being handled."""
 
     @property
     def is_idle(self) -> bool:
@@ -80,13 +81,13 @@ class FrameReader:
             OSError: The connection broke.
         """
         self.release()
+        self.handed_out_at = math.inf
         self._has_waited = False
         size = await self._receive_length()
         if size is None:
             return None
         self._check(size)
         self._is_first = False
-        self.size_bytes_received += LENGTH_BYTES + size
         self.deadline = trio.current_time() + self._limits.transfer_seconds(min(size, BUFFER_BYTES))
         start = self._start + LENGTH_BYTES
         if start + size <= self._end:
@@ -105,6 +106,7 @@ class FrameReader:
         if not self._has_waited:
             # A client whose requests are always there already must not keep the others waiting.
             await trio.lowlevel.checkpoint()
+        self.handed_out_at = trio.current_time()
         return frame
 
     def release(self) -> None:

@@ -122,13 +122,15 @@ class Server:
             self._admit(stream, server_nursery)
 
     async def watch_deadlines(self) -> None:
-        """Closes connections that are idle or stalled for too long."""
+        """Closes connections that are idle or stalled for too long, or whose client is gone."""
         while True:
             await trio.sleep(DEADLINE_CHECK_INTERVAL_S)
             now = trio.current_time()
             for connection in list(self._connections):
                 if connection.deadline < now:
                     connection.expire()
+                else:
+                    connection.check_hang_up(now)
 
     async def stop(self) -> None:
         """Stops listening and returns once every connection has ended."""

@@ -169,6 +169,27 @@ async def test_idle_connections_are_closed_after_their_time(
         assert 600 <= trio.current_time() - began < 605
 
 
+async def test_a_client_that_goes_away_while_its_request_waits_is_noticed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def handle(frame: memoryview, peer: Peer) -> Reply:
+        await trio.sleep(3600)
+        return [framed(bytes(frame))]
+
+    async with open_server(TcpNetwork(), ANY_PORT, handle, ServerLimits()) as server:
+        patient = await trio.open_tcp_stream(*server.addresses[0])
+        leaving = await trio.open_tcp_stream(*server.addresses[0])
+        for stream in (patient, leaving):
+            await stream.send_all(framed(b"question"))
+        await trio.sleep(30)
+        assert server.statistics().connections == 2
+        await leaving.aclose()
+        await trio.sleep(5)
+        assert server.statistics().connections == 1
+        assert await patient.receive_some(100) == framed(b"question")
+        await patient.aclose()
+
+
 class StarvedNetwork(TcpNetwork):
     """The first accepts fail as they do when the process has no file descriptors left."""
 
