@@ -1,10 +1,10 @@
 """Settings of the command line, resolved from flag, environment and file, in this order.
 
 A setting has one dotted name everywhere: `-X client.id=shop` as a flag, `STREAMLOG_CLIENT_ID=shop`
-in the environment, and `client.id = "shop"` (or `id` in a table `[client]`) in `./streamlog.toml` or
-`~/.config/streamlog/config.toml`. The first place that has a value wins, setting by setting. A name
-that does not exist is refused with the nearest one that does; only unknown environment variables
-pass, because others may use the prefix for their own ends.
+in the environment, and `client.id = "shop"` (or `id` in a table `[client]`) in `./streamlog.toml`
+or `~/.config/streamlog/config.toml`. The first place that has a value wins, setting by setting. A
+name that does not exist is refused with the nearest one that does; only unknown environment
+variables pass, because others may use the prefix for their own ends.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def load_settings(
     """Resolves the settings from `key=value` flags, the environment and the files."""
     if files is None:
         files = default_files()
-    layers = [values_of_flags(flags), values_of_environment(environment or os.environ)]
+    variables = os.environ if environment is None else environment
+    layers = [values_of_flags(flags), values_of_environment(variables)]
     layers.extend(values_of_file(path) for path in files if path.is_file())
     values: dict[str, Value] = {}
     for layer in reversed(layers):
