@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamlog.records.batch import iter_headers
+from streamlog.records.batch import iter_headers, verify_crc
 from streamlog.records.codec import decode_batch, decode_batches
 from streamlog.records.columns import Columns
 from streamlog.records.control import ControlType, parse_control_key
@@ -56,11 +56,13 @@ class FetchedRecords:
         """The next one to hand out."""
         self.size_bytes = len(records)
         self._records = memoryview(records)
-        self._batches = [
-            (position, header)
-            for position, header in iter_headers(self._records)
-            if header.last_offset >= offset
-        ]
+        self._batches: list[tuple[int, BatchHeader]] = []
+        for position, header in iter_headers(self._records):
+            if header.last_offset >= offset:
+                self._batches.append((position, header))
+            elif check_crc:
+                # A flipped bit must not pass a batch off as one that was read before.
+                verify_crc(self._records, position, header)
         self.end_offset = self._batches[-1][1].next_offset if self._batches else offset
         """The next one to fetch."""
         aborted = list(aborted)

@@ -104,6 +104,13 @@ def test_a_damaged_batch_is_an_error() -> None:
         values_of(FetchedRecords(damaged, 0))
 
 
+def test_a_damaged_batch_that_claims_to_be_old_is_an_error_too() -> None:
+    damaged = batch(10, 5)
+    damaged[23:27] = (0).to_bytes(4, "big")  # its last offset delta: now it ends before 12
+    with pytest.raises(CorruptRecordError):
+        FetchedRecords(damaged + batch(15, 5), 12)
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3), st.integers(0, 2)), max_size=12),
     st.integers(0, 20),
