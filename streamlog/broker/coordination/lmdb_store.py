@@ -14,6 +14,7 @@ never used, since with it a full disk kills the process.
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -204,6 +205,8 @@ class _LmdbFiles:
             self._meta = self._environment.open_db(b"meta")
             with self._environment.begin(write=True) as transaction:
                 self._tree(transaction).check_format(str(self._path))
+            for folder in (self._path, self._path.parent):
+                _sync_folder(folder)  # LMDB syncs its file, not the names that lead to it
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
             raise StoreDamaged(
                 f"{self._path} holds no coordination store that can be read: {error}",
@@ -267,3 +270,11 @@ class _LmdbFiles:
             f"the coordination store in {self._path} cannot be written or read: {error}",
             hint="Check the disk's space and health, then start the server again",
         )
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
