@@ -7,6 +7,7 @@ to one partition stays in order.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
 
 DELIVERY_TIMEOUT_MS = 120_000
-PADDING = "x" * 100
+
+
+def padding(number: int) -> str:
+    """Text that no codec makes much smaller, so that segments fill up."""
+    return hashlib.sha256(number.to_bytes(8, "big")).hexdigest() * 2
 
 
 class Ledger:
@@ -127,7 +132,7 @@ class LoadingProducer:
                 try:
                     self._producer.produce(
                         self._ledger.topic,
-                        f"{self._name} {number} {PADDING}".encode(),
+                        f"{self._name} {number} {padding(number)}".encode(),
                         partition=partition,
                         on_delivery=self._ledger.note,
                     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -13,8 +14,9 @@ from streamlog.wire.error_codes import ErrorCode
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 PARTITION_COUNT = 4
-KILLS = 12
-BETWEEN_KILLS = (20, 3000)
+KILLS = int(os.environ.get("STREAMLOG_TEST_KILLS", "12"))
+"""More of them, for an hour or a night, find what twelve do not."""
+BETWEEN_KILLS = (20, 4000)
 """How many acknowledgements lie between two kills."""
 START_KILL_CHANCE = 0.3
 START_KILL_S_MAX = 0.6
@@ -29,7 +31,7 @@ def test_nothing_acknowledged_is_lost_or_repeated_by_kills(
     ledger = Ledger("numbers", PARTITION_COUNT)
     with ServerProcess(tmp_path_factory.mktemp("data")) as server:
         # Small segments: kills meet rolls too.
-        settings = {"segment.bytes": str(1 << 20), "write.caching": write_caching}
+        settings = {"segment.bytes": str(1 << 17), "write.caching": write_caching}
         with Wire(server.port) as wire:
             assert wire.create_topic("numbers", PARTITION_COUNT, settings) == ErrorCode.NONE
         producers = [
@@ -49,6 +51,7 @@ def test_nothing_acknowledged_is_lost_or_repeated_by_kills(
             producer.finish()
         assert ledger.acknowledged_count == sum(producer.sent_count for producer in producers)
         ledger.check(server.port)
+        assert len(list(server.data.glob("numbers-*/*.log"))) > 2 * PARTITION_COUNT
         server.stop()
         server.start()
         ledger.check(server.port)
