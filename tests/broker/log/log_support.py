@@ -6,8 +6,9 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fake_disk import FakeDisk
+
 from streamlog.broker.log.config import LogConfig
-from streamlog.broker.log.fake_disk import FakeDisk
 from streamlog.broker.log.pool import FilePool
 from streamlog.broker.log.recovery import (
     Opening,

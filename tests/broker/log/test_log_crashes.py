@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from fake_disk import DiskCrashError, FakeDisk
 from log_support import (
     NOW_MS,
     Partition,
@@ -24,7 +25,6 @@ from log_support import (
 
 from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.errors import CorruptSegmentError
-from streamlog.broker.log.fake_disk import DiskCrashError, FakeDisk
 
 if TYPE_CHECKING:
     from streamlog.broker.log.partition_log import PartitionLog

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from fake_disk import DiskCrashError, FakeDisk
 
 from streamlog.broker.log.disk import (
     DiskLockedError,
@@ -19,7 +20,6 @@ from streamlog.broker.log.disk import (
     read_file,
     write_file_atomically,
 )
-from streamlog.broker.log.fake_disk import DiskCrashError, FakeDisk
 
 if TYPE_CHECKING:
     from pathlib import Path

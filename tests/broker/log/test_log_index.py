@@ -7,10 +7,10 @@ import errno
 import struct
 
 import pytest
+from fake_disk import FakeDisk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlog.broker.log.fake_disk import FakeDisk
 from streamlog.broker.log.index import IndexDamageError, OffsetIndex, TimeIndex
 from streamlog.broker.log.pool import FilePool
 from streamlog.broker.log.scan import VerifiedRanges

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import trio
+from fake_disk import DiskCrashError, FakeDisk
 from log_support import NOW_MS, assert_numbered, batch_of, numbered, read_all
 
 from streamlog.broker.log.config import LogConfig
@@ -21,7 +22,6 @@ from streamlog.broker.log.errors import (
     LogError,
     LogOfflineError,
 )
-from streamlog.broker.log.fake_disk import DiskCrashError, FakeDisk
 from streamlog.broker.log.manager import LogManager, LogManagerConfig, open_log_manager
 from streamlog.doors import WorkerThreads
 from streamlog.errors import StorageError

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 
+from fake_disk import FakeDisk
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from log_support import NOW_MS, Partition, batch_of, flush, read_all
 
 from streamlog.broker.log.config import LogConfig
-from streamlog.broker.log.fake_disk import FakeDisk
 
 CONFIG = LogConfig(
     segment_bytes=500, index_interval_bytes=120, retention_bytes=2500, segment_ms=1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from fake_disk import FakeDisk
 
 from streamlog.broker.log import names
 from streamlog.broker.log.checkpoints import (
@@ -16,7 +17,6 @@ from streamlog.broker.log.checkpoints import (
     write_partition_metadata,
 )
 from streamlog.broker.log.disk import read_file
-from streamlog.broker.log.fake_disk import FakeDisk
 from streamlog.errors import StorageError
 
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 
 import pytest
+from fake_disk import FakeDisk
 from log_support import (
     NOW_MS,
     Partition,
@@ -20,7 +21,6 @@ from log_support import (
 
 from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.errors import AppendError, OffsetOutOfRangeError
-from streamlog.broker.log.fake_disk import FakeDisk
 from streamlog.records.batch import read_header, verify_crc
 from streamlog.records.codec import decode_batches
 from streamlog.wire.error_codes import ErrorCode

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from fake_disk import FakeDisk
 from hypothesis import given
 from hypothesis import strategies as st
 from log_support import DIRECTORY, NOW_MS, Partition, batch_of
 
 from streamlog.broker.log.errors import AppendError
-from streamlog.broker.log.fake_disk import FakeDisk
 from streamlog.broker.log.producers import ProducedBatch, ProducerEntry, ProducerStates
 from streamlog.broker.log.snapshots import (
     SnapshotDamageError,

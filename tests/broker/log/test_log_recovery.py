@@ -8,6 +8,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
+from fake_disk import DiskCrashError, FakeDisk
 from log_support import (
     DIRECTORY,
     NOW_MS,
@@ -24,7 +25,6 @@ from log_support import (
 from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.disk import join, read_file
 from streamlog.broker.log.errors import CorruptSegmentError
-from streamlog.broker.log.fake_disk import DiskCrashError, FakeDisk
 from streamlog.errors import StorageError
 from streamlog.records.batch import read_header, stamp
 

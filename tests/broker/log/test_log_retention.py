@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from fake_disk import FakeDisk
 from log_support import (
     NOW_MS,
     Partition,
@@ -19,7 +20,6 @@ from log_support import (
 
 from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.errors import OffsetOutOfRangeError
-from streamlog.broker.log.fake_disk import FakeDisk
 
 if TYPE_CHECKING:
     from streamlog.broker.log.partition_log import PartitionLog
