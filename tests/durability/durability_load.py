@@ -12,13 +12,14 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from durability_server import wait_until
 from durability_wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from confluent_kafka import KafkaError, Message
+    from confluent_kafka import Message
 
 DELIVERY_TIMEOUT_MS = 120_000
 
@@ -35,7 +36,7 @@ class Ledger:
         self.topic = topic
         self.partition_count = partition_count
         self._acknowledged: dict[tuple[int, str], int] = {}
-        self._read: list[dict[int, str]] = [{} for _ in range(partition_count)]
+        self.values_read: list[dict[int, str]] = [{} for _ in range(partition_count)]
         self._failures: list[str] = []
         self._changed = threading.Condition()
 
@@ -74,12 +75,12 @@ class Ledger:
         with Wire(port) as wire:
             for partition in range(self.partition_count):
                 values = wire.read(self.topic, partition)
-                before = self._read[partition]
+                before = self.values_read[partition]
                 for offset, value in before.items():
                     assert values.get(offset) == value, f"{partition}@{offset} is no more {value}"
-                self._read[partition] = values
+                self.values_read[partition] = values
                 self._check_order(partition, values)
-        places = [{value: offset for offset, value in read.items()} for read in self._read]
+        places = [{value: offset for offset, value in read.items()} for read in self.values_read]
         for (partition, value), offset in acknowledged.items():
             place = places[partition].get(value)
             assert place is not None, f"{value} was acknowledged, and is not in {partition}"
@@ -155,6 +156,65 @@ class LoadingProducer:
         if self._error is not None:
             raise self._error
         assert self._producer.flush(90) == 0, f"{self._name} has unacknowledged records"
+
+
+class LiveReader:
+    """A consumer that lives through all crashes: what it has seen once must stay true."""
+
+    def __init__(self, address: str, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._seen: list[list[str]] = [[] for _ in range(ledger.partition_count)]
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": address,
+                "group.id": "nobody commits",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "reconnect.backoff.ms": 20,
+                "reconnect.backoff.max.ms": 100,
+                "fetch.wait.max.ms": 50,
+                "check.crcs": True,
+                "log_level": 0,
+            }
+        )
+        partitions = range(ledger.partition_count)
+        self._consumer.assign([TopicPartition(ledger.topic, number, 0) for number in partitions])
+        self._has_ended = threading.Event()
+        self._failures: list[str] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._has_ended.is_set():
+            for message in self._consumer.consume(1000, 0.1):
+                error = message.error()
+                if error is not None:
+                    # A broker that is down is no failure; an offset that went away is.
+                    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                        self._failures.append(str(error))
+                    continue
+                partition, offset, value = message.partition(), message.offset(), message.value()
+                assert partition is not None
+                assert isinstance(value, bytes)
+                seen = self._seen[partition]
+                if offset != len(seen):
+                    self._failures.append(f"{partition}@{offset} after {len(seen)} records")
+                seen.append(value.decode())
+
+    @property
+    def seen_count(self) -> int:
+        return sum(map(len, self._seen))
+
+    def finish(self, count: int) -> None:
+        """Waits until so many records were seen, and holds them against what can be read."""
+        try:
+            wait_until(lambda: self.seen_count >= count or self._failures, "all records are seen")
+        finally:
+            self._has_ended.set()
+            self._thread.join(30)
+            self._consumer.close()
+        assert not self._failures, self._failures[:5]
+        assert self._seen == [list(values.values()) for values in self._ledger.values_read]
 
 
 def stop_all(producers: Sequence[LoadingProducer]) -> None:

@@ -6,7 +6,7 @@ import os
 import random
 
 import pytest
-from durability_load import Ledger, LoadingProducer, stop_all
+from durability_load import Ledger, LiveReader, LoadingProducer, stop_all
 from durability_server import ServerProcess
 from durability_wire import Wire
 
@@ -37,6 +37,7 @@ def test_nothing_acknowledged_is_lost_or_repeated_by_kills(
         producers = [
             LoadingProducer(server.address, ledger, f"with-{codec}", codec) for codec in CODECS
         ]
+        reader = LiveReader(server.address, ledger)
         try:
             for _ in range(KILLS):
                 ledger.wait_acknowledged(ledger.acknowledged_count + rng.randint(*BETWEEN_KILLS))
@@ -51,6 +52,7 @@ def test_nothing_acknowledged_is_lost_or_repeated_by_kills(
             producer.finish()
         assert ledger.acknowledged_count == sum(producer.sent_count for producer in producers)
         ledger.check(server.port)
+        reader.finish(ledger.acknowledged_count)
         assert len(list(server.data.glob("numbers-*/*.log"))) > 2 * PARTITION_COUNT
         server.stop()
         server.start()
