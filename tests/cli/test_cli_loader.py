@@ -68,7 +68,7 @@ class FakeCluster:
 
     async def create_topics(self, topics: Iterable[NewTopic]) -> None:
         for topic in topics:
-            assert topic.configs == {"retention.ms": "-1"}
+            assert topic.configs["retention.ms"] == "-1"
             self.topics[topic.name] = [[] for _ in range(topic.partition_count)]
 
     async def list_offsets(

@@ -1,4 +1,4 @@
-"""The demo, killed while it loads and while it works, still counts everything once."""
+"""The demo with seven partitions, killed while it loads and while it works, counts all once."""
 
 from __future__ import annotations
 
@@ -48,11 +48,10 @@ def kill_demo_when(folder: Path, pattern: str, size: int) -> bool:
 
 @pytest.mark.slow
 def test_a_demo_that_is_killed_again_and_again_counts_everything_once(tmp_path: Path) -> None:
-    for size in (1, 20_000_000, 50_000_000, 80_000_000):
+    for size in (1, 40_000_000):
         assert kill_demo_when(tmp_path, "flights-*", size)
-    for size in (1, 5_000_000, 15_000_000):
-        kill_demo_when(tmp_path, "*.repartition-*", size)
-    kill_demo_when(tmp_path, "delays-per-carrier-*", 100_000)
+    for size in (1, 15_000_000):
+        assert kill_demo_when(tmp_path, "*.repartition-*", size)
     done = streamlog("demo", "--exit", "--data", str(tmp_path), "--listen", "127.0.0.1:0")
     assert ", 0 late" in done.stderr
     with server(tmp_path) as address:
