@@ -14,6 +14,13 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED_MODULES: list[str] = [
+    "streamlog/processing/operators/accumulators.py",
+    "streamlog/processing/operators/event_time.py",
+    "streamlog/processing/operators/exact_sum.py",
+    "streamlog/processing/state/rows.py",
+    "streamlog/processing/worker/outbox.py",
+    "streamlog/processing/worker/position.py",
+    "streamlog/processing/worker/writers.py",
     "streamlog/records/codec.py",
     "streamlog/records/murmur2.py",
 ]
