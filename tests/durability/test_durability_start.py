@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -53,6 +55,7 @@ def test_a_second_server_on_the_same_folder_names_the_first(server: ServerProces
         assert wire.must_produce("data", 0, batch_of("second")) == 1
 
 
+@pytest.mark.slow
 def test_the_lock_goes_with_the_process(server: ServerProcess) -> None:
     for _ in range(3):
         server.restart()
@@ -83,6 +86,7 @@ def test_an_address_of_another_machine_is_said_so(
     assert "cannot listen on 203.0.113.9:9092" in said_once(other.transcript.text)
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_said_so(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -110,6 +114,24 @@ def test_a_data_folder_that_is_a_file_is_said_so(tmp_path_factory: pytest.TempPa
     assert refused.wait_ended() in (2, BAD_DATA)
     assert str(path) in refused.transcript.text
     assert path.read_text() == "not a folder"
+
+
+@pytest.mark.slow
+def test_a_first_start_that_was_killed_is_no_obstacle(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    rng = random.Random("first start")
+    for _ in range(6):
+        with ServerProcess(tmp_path_factory.mktemp("data") / "data") as server:
+            server.kill()
+            shutil.rmtree(server.data)
+            server.spawn()
+            server.transcript.thread.join(rng.uniform(0.05, 0.6))
+            server.kill()
+            server.start()
+            with Wire(server.port) as wire:
+                assert wire.create_topic("data") == ErrorCode.NONE
+                assert wire.must_produce("data", 0, batch_of("works")) == 0
 
 
 @pytest.mark.parametrize("name", ["meta.properties", "recovery-point-offset-checkpoint"])
@@ -185,6 +207,7 @@ def is_served(server: ServerProcess) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_of_everything_is_clean(server: ServerProcess) -> None:
     with contextlib.ExitStack() as stack:
         # Some of them are being accepted while it stops.
