@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,7 @@ SEGMENT_BYTES = 20_000
 RECORD_COUNT = 40
 BODY_POSITION, LENGTH_POSITION, BASE_OFFSET_POSITION = 100, 9, 6
 DELETE_VERSION = 2
+BAD_DATA = 6
 VALUES = {offset: f"{offset} " + "x" * 2000 for offset in range(RECORD_COUNT)}
 
 
@@ -213,3 +215,53 @@ def test_indexes_are_made_again_whatever_happened_to_them(
         assert wire.read("one", 0) == VALUES
         assert readable(wire, "one") == VALUES
         assert wire.must_produce("one", 0, batch_of("goes on")) == RECORD_COUNT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["garbage", "cut", "torn-pages"])
+def test_a_damaged_coordination_store_is_refused_and_changes_nothing(
+    server: ServerProcess, change: str
+) -> None:
+    server.stop()
+    store = server.data / "coordination" / "data.mdb"
+    content = store.read_bytes()
+    noise = random.Random("store").randbytes(len(content))
+    damaged = {
+        "garbage": noise,
+        "cut": content[:5000],
+        "torn-pages": content[:8192] + noise[8192:],
+    }
+    store.write_bytes(damaged[change])
+    before = sorted(server.partition_dirs())
+    server.spawn()
+    assert server.wait_ended() == BAD_DATA
+    assert "coordination" in server.transcript.text
+    assert "Restore the directory from a copy" in server.transcript.text
+    assert sorted(server.partition_dirs()) == before
+    store.write_bytes(content)
+    server.start()
+    with Wire(server.port) as wire:
+        assert wire.read("one", 0) == VALUES
+
+
+@pytest.mark.slow
+def test_topics_are_taken_over_when_the_coordination_store_is_gone(server: ServerProcess) -> None:
+    server.stop()
+    damaged = segments(server)[-1]
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:500])
+    shutil.rmtree(server.data / "coordination")
+    server.start()
+    server.transcript.wait_for("topic two with 1 partitions is taken over from the data folder")
+    with Wire(server.port) as wire:
+        assert wire.read("two", 0) == VALUES
+        assert wire.must_produce("two", 0, batch_of("goes on")) == RECORD_COUNT
+        assert wire.fetch("one", 0, 0).error_code == ErrorCode.KAFKA_STORAGE_ERROR
+    server.stop()
+    # What could not be opened then is still the same topic once it is repaired.
+    damaged.write_bytes(content)
+    server.start()
+    with Wire(server.port) as wire:
+        assert wire.read("one", 0) == VALUES
+        assert wire.read("two", 0) == VALUES | {RECORD_COUNT: "goes on"}
+    assert not list(server.data.glob("*stray"))

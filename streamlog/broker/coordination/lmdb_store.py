@@ -201,6 +201,7 @@ class _LmdbFiles:
                 str(self._path), map_size=self._map_bytes, max_dbs=2, subdir=True, lock=True
             )
             self._map_bytes = max(self._map_bytes, self._environment.info()["map_size"])
+            self._cover_all_pages()
             self._nodes = self._environment.open_db(b"nodes")
             self._meta = self._environment.open_db(b"meta")
             with self._environment.begin(write=True) as transaction:
@@ -210,11 +211,23 @@ class _LmdbFiles:
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
             raise StoreDamaged(
                 f"{self._path} holds no coordination store that can be read: {error}",
-                hint="Restore the directory from a copy, or move it away to begin with no topics "
-                "and groups",
+                hint="Restore the directory from a copy, or move it away: topics are then taken "
+                "over from the data folder, settings and groups are lost",
             ) from error
         except (lmdb.Error, OSError) as error:
             raise self._failure(error) from error
+
+    def _cover_all_pages(self) -> None:
+        """Makes sure that every page of the map is backed by the file.
+
+        A file that was cut short would end the process with SIGBUS where its lost pages are read;
+        as zeros they are found to be damaged. Pages at the end that were never written, which
+        LMDB may leave out, are never read.
+        """
+        size = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
+        path = self._path / "data.mdb"
+        if path.stat().st_size < min(size, self._map_bytes):
+            os.truncate(path, size)
 
     def close(self) -> None:
         if self._environment is not None:

@@ -88,6 +88,8 @@ class TopicRegistry:
         self._topics: dict[str, Topic] = {}
         self._by_id: dict[uuid.UUID, Topic] = {}
         self._turn = trio.Lock()
+        self.is_new = True
+        """Whether the store had never held a topic when it was loaded."""
 
     @classmethod
     async def load(
@@ -101,6 +103,7 @@ class TopicRegistry:
         registry = cls(store, new_id)
         nodes = await store.tree(_TOPICS)
         settings = await store.tree(_CONFIGS)
+        registry.is_new = not nodes
         for path, node in nodes.items():
             name = path.removeprefix(_TOPICS + "/")
             if path == _TOPICS:
@@ -177,6 +180,33 @@ class TopicRegistry:
                 Put(f"{_CONFIGS}/{name}", msgspec.json.encode(settings)),
             )
             return self._keep(_topic(name, stored, settings, 0))
+
+    async def take_over(
+        self, found: Mapping[str, tuple[int, uuid.UUID | None]], configs: Mapping[str, str]
+    ) -> list[Topic]:
+        """Registers topics that exist already, all in one step; returns those that can be.
+
+        Args:
+            found: By name, the number of partitions and the id, if it is known.
+            configs: The settings of all of them.
+        """
+        async with self._turn:
+            steps: list[Operation] = []
+            taken: list[Topic] = []
+            for name, (partition_count, topic_id) in found.items():
+                try:
+                    self.check_new(name, partition_count)
+                except TopicError:
+                    continue
+                stored = _StoredTopic(
+                    topic_id=topic_id or self._new_id(), partition_count=partition_count
+                )
+                steps.append(Create(f"{_TOPICS}/{name}", msgspec.json.encode(stored)))
+                steps.append(Put(f"{_CONFIGS}/{name}", msgspec.json.encode(configs)))
+                taken.append(_topic(name, stored, configs, 0))
+            if steps:
+                await self._write(*steps)
+            return [self._keep(topic) for topic in taken]
 
     async def delete(self, name: str) -> Topic:
         """Removes a topic and returns what it was.

@@ -35,6 +35,8 @@ logger = logging.getLogger("streamlog.broker")
 DELETIONS = "/admin/delete_topics"
 """Topics whose deletion has begun: by id, their names."""
 
+KEPT_FOR_EVER = {"retention.ms": "-1", "retention.bytes": "-1"}
+
 
 class TopicAdmin:
     """Creates, enlarges, alters and deletes topics.
@@ -134,6 +136,8 @@ class TopicAdmin:
             intent = await self._store.get(f"{DELETIONS}/{topic_id}")
             if intent is not None:
                 await self._finish_deletion(intent.value.decode(), UUID(topic_id))
+        if self._topics.is_new:
+            await self._take_over()
         for name in self._logs.topics():
             if name not in self._topics:
                 logger.warning(
@@ -154,6 +158,21 @@ class TopicAdmin:
                 logger.warning("topic %s: partitions %s begin empty", topic.name, missing)
                 config = self.log_config(topic.configs)
                 await self._logs.create(topic.name, topic.topic_id, topic.partition_count, config)
+
+    async def _take_over(self) -> None:
+        """Registers the topics of a folder whose store is new: it was lost, or never was ours.
+
+        Their settings are not known, so nothing of them is deleted until somebody sets a limit.
+        """
+        found = await self._logs.found_topics()
+        for topic in await self._topics.take_over(found, KEPT_FOR_EVER):
+            self._logs.set_config(topic.name, self.log_config(topic.configs))
+            logger.warning(
+                "topic %s with %d partitions is taken over from the data folder; its settings are "
+                "the defaults, and its records are kept until you set retention.ms",
+                topic.name,
+                topic.partition_count,
+            )
 
     def check_growth(self, name: str, partition_count: int) -> Topic:
         """Raises `TopicError` if `add_partitions` would; returns the topic as it is."""

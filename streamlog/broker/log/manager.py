@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from streamlog.broker.log.checkpoints import write_offsets, write_partition_metadata
+from streamlog.broker.log.checkpoints import (
+    read_partition_metadata,
+    write_offsets,
+    write_partition_metadata,
+)
 from streamlog.broker.log.config import LogConfig
 from streamlog.broker.log.disk import join, write_file_atomically
 from streamlog.broker.log.names import (
@@ -163,6 +167,22 @@ class LogManager:
     def topics(self) -> dict[str, uuid.UUID | None]:
         """Returns the topics that have open logs here, with the id of the first partition."""
         return {topic: log.topic_id for (topic, _), log in sorted(self._logs.items(), reverse=True)}
+
+    async def found_topics(self) -> dict[str, tuple[int, uuid.UUID | None]]:
+        """Returns each topic's partitions and id, as its directories say, `failures` among them."""
+        ids = dict(self.topics())
+
+        def read_ids() -> None:
+            for key in self.failures:
+                if ids.get(key[0]) is None:
+                    with contextlib.suppress(StorageError, OSError):
+                        ids[key[0]] = read_partition_metadata(self._disk, self._directory_of(*key))
+
+        await self._threads.run(read_ids)
+        counts: dict[str, int] = {}
+        for topic, partition in (*self._logs, *self.failures):
+            counts[topic] = max(counts.get(topic, 0), partition + 1)
+        return {topic: (count, ids.get(topic)) for topic, count in sorted(counts.items())}
 
     async def create(
         self, topic: str, topic_id: uuid.UUID, partition_count: int, config: LogConfig

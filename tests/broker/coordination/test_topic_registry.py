@@ -214,3 +214,22 @@ async def test_the_stored_form_is_plain_json() -> None:
         "partition_count": 2,
     }
     assert msgspec.json.decode(configs.value) == {"a": "b"}
+
+
+async def test_topics_are_taken_over_with_their_ids_all_or_none() -> None:
+    store = MemoryStore()
+    registry = await TopicRegistry.load(store)
+    assert registry.is_new
+    kept = uuid.UUID(int=7)
+    found = {"orders": (3, kept), "events": (1, None), "__consumer_offsets": (50, None)}
+    taken = await registry.take_over(found, {"retention.ms": "-1"})
+    assert [topic.name for topic in taken] == ["orders", "events"]
+    again = await TopicRegistry.load(store)
+    assert not again.is_new
+    assert [(topic.name, topic.partition_count) for topic in again] == [
+        ("events", 1),
+        ("orders", 3),
+    ]
+    orders = again.get("orders")
+    assert orders is not None
+    assert (orders.topic_id, orders.configs) == (kept, {"retention.ms": "-1"})
