@@ -7,13 +7,13 @@ partitions, the first run is compared with that; every other run with the bytes 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
 import subprocess
 import sys
 from collections import defaultdict
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from math import fsum
@@ -34,8 +34,10 @@ from streamlog.client.values import EARLIEST, TopicPartition
 from streamlog.records.murmur2 import partition_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "interop"))
 
-from command_runner import COMMAND, TIMEOUT_S, environment, server, streamlog
+from command_runner import COMMAND, TIMEOUT_S, environment, streamlog
+from interop_broker import own_broker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -49,8 +51,8 @@ PIPELINES_FILE = str(Path(__file__).parent / "uneven_flights.py")
 TOPIC = "uneven-flights"
 GROUPS = ("steady", "hasty")
 OUTPUTS = tuple(f"{group}-{what}" for group in GROUPS for what in ("hours", "days"))
-FLIGHTS = 16_000
-"""Two and a half weeks: some thousand windows."""
+FLIGHTS = 24_000
+"""Four weeks: some thousand windows, and more in a partition of four than is read at once."""
 HOUR, TWO_DAYS = timedelta(hours=1), timedelta(days=2)
 NO_GRACE = timedelta(0)
 GRACES = {"steady": timedelta(days=1), "hasty": timedelta(minutes=5)}
@@ -98,12 +100,14 @@ def window_end(moment: datetime, size: timedelta) -> datetime:
     return moment - (moment - START) % size + size
 
 
-def expected_hours(count: int, grace: timedelta) -> dict[tuple[str, datetime], dict[str, Any]]:
+def expected_hours(
+    count: int, grace: timedelta, read: Iterable[int] | None = None
+) -> dict[tuple[str, datetime], dict[str, Any]]:
     """By carrier and end; a flight is late by the times of those before it in its partition."""
     members: defaultdict[tuple[str, datetime], list[dict[str, Any]]] = defaultdict(list)
-    for partition in partitioned(count):
+    for partition in range(count) if read is None else read:
         stream_time = START
-        for flight in partition:
+        for flight in partitioned(count)[partition]:
             stream_time = max(stream_time, flight["time"])
             end = window_end(flight["time"], HOUR)
             if end + grace > stream_time:
@@ -156,10 +160,12 @@ def as_records(
     ]
 
 
-def expected(count: int) -> dict[str, list[tuple[bytes, dict[str, Any], int]]]:
+def expected(
+    count: int, read: Iterable[int] | None = None
+) -> dict[str, list[tuple[bytes, dict[str, Any], int]]]:
     found = {}
     for group, grace in GRACES.items():
-        hours = expected_hours(count, grace)
+        hours = expected_hours(count, grace, read)
         found[f"{group}-hours"] = as_records(hours, HOUR)
         found[f"{group}-days"] = as_records(expected_days(hours, count, group), TWO_DAYS)
     return found
@@ -219,6 +225,25 @@ async def committed(client: Client, group: str, ends: dict[int, int]) -> None:
         await trio.sleep(0.05)
 
 
+async def some_committed(client: Client, topic: str) -> None:
+    """Waits until a group has committed more than it had."""
+    before = await positions(client, topic)
+    with trio.fail_after(TIMEOUT_S):
+        while True:
+            if await positions(client, topic) != before:
+                return
+            await trio.sleep(0.02)
+
+
+async def positions(client: Client, topic: str) -> list[int]:
+    return [
+        at.offset
+        for group in GROUPS
+        for each, at in sorted((await Admin(client).group_offsets(group)).items())
+        if each.topic == topic
+    ]
+
+
 async def read(client: Client) -> Raw:
     """Reads the results; a record that is there several times counts once."""
     found: dict[str, set[Record]] = {topic: set() for topic in OUTPUTS}
@@ -240,18 +265,24 @@ async def read(client: Client) -> Raw:
     return {topic: sorted(records, key=repr) for topic, records in found.items()}
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(*arguments: str) -> Iterator[None]:
     """Runs a command that goes on until it is asked to stop."""
+    with started(*arguments) as process:
+        yield
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIMEOUT_S) == 0
+
+
+@contextlib.contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
     )  # fmt: skip
     try:
-        yield
-        assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(TIMEOUT_S) == 0
+        yield process
     finally:
         process.kill()
         process.wait()
@@ -266,7 +297,7 @@ def run_command(address: str, state: Path, workers: int) -> tuple[str, ...]:
 
 def results(folder: Path, count: int, workers: int, rounds: Shares | None = None) -> Raw:
     """Runs both pipelines: over all that is there, or while it is loaded in rounds."""
-    with server(folder / "data") as address:
+    with own_broker(folder / "data") as address:
         run = run_command(address, folder / "state", workers)
         in_client(address, create, count)
         if rounds is None:
@@ -282,7 +313,7 @@ def results(folder: Path, count: int, workers: int, rounds: Shares | None = None
 def results_run_by_run(folder: Path, count: int, rounds: Shares) -> Raw:
     """Runs to the end after each round, with other workers each time; the state gets lost once."""
     state = folder / "state"
-    with server(folder / "data") as address:
+    with own_broker(folder / "data") as address:
         in_client(address, create, count)
         for number, shares in enumerate(rounds):
             in_client(address, feed, count, [shares])
@@ -290,6 +321,31 @@ def results_run_by_run(folder: Path, count: int, rounds: Shares) -> Raw:
             if number == 1:
                 shutil.rmtree(state)
         streamlog(*run_command(address, state, workers=1), "--until", "end", "--drain")
+        return in_client(address, read)
+
+
+def results_with_kills(folder: Path, count: int, rounds: Shares) -> Raw:
+    """Two workers of which one is killed in each round, and another takes its place."""
+    with own_broker(folder / "data") as address, contextlib.ExitStack() as cleanup:
+        run = run_command(address, folder / "state", workers=1)
+
+        def start() -> subprocess.Popen[bytes]:
+            return cleanup.enter_context(started(*run))
+
+        in_client(address, create, count)
+        workers = [start(), start()]
+        for shares in rounds:
+            in_client(address, feed, count, [shares])
+            in_client(address, some_committed, TOPIC)
+            oldest = workers.pop(0)
+            assert oldest.poll() is None
+            oldest.kill()
+            workers.append(start())
+        for worker in workers:
+            worker.kill()
+        # As many as there were: of one that stays away, the group would wait for a sign of life.
+        two = run_command(address, folder / "state", workers=2)
+        streamlog(*two, "--until", "end", "--drain")
         return in_client(address, read)
 
 
@@ -356,8 +412,7 @@ def test_the_number_of_workers_does_not_show(
 ONE_AFTER_ANOTHER: Shares = [{partition: (0.0, 1.0)} for partition in range(4)]
 AT_THEIR_OWN_SPEED: Shares = [
     {0: (0.0, 1.0), 1: (0.0, 0.1), 3: (0.0, 0.5)},
-    {1: (0.1, 0.2)},
-    {1: (0.2, 1.0), 2: (0.0, 0.01), 3: (0.5, 0.51)},
+    {1: (0.1, 1.0), 2: (0.0, 0.01), 3: (0.5, 0.51)},
     {2: (0.01, 1.0), 3: (0.51, 1.0)},
 ]
 
@@ -380,3 +435,16 @@ def test_runs_one_after_another_find_the_same_as_one(
     references: References, tmp_path: Path
 ) -> None:
     assert results_run_by_run(tmp_path, 4, AT_THEIR_OWN_SPEED) == references.of(4)
+
+
+def test_workers_that_are_killed_change_nothing_even_of_what_is_late(
+    references: References, tmp_path: Path
+) -> None:
+    assert results_with_kills(tmp_path, 4, AT_THEIR_OWN_SPEED) == references.of(4)
+
+
+def test_partitions_in_which_nothing_comes_hold_nothing_up(tmp_path: Path) -> None:
+    """Time stands still until every partition was heard of, but a drain moves it all the same."""
+    found = results(tmp_path, 4, 2, [{2: (0.0, 1.0)}])
+    for topic, records in expected(4, read=(2,)).items():
+        assert decoded(found[topic]) == records, topic
