@@ -42,8 +42,8 @@ class TableView:
             except SerdeError as error:
                 offset = columns.offsets[index]
                 raise UndecodableFailure(
-                    f"global table {self.topic}: the record at offset {offset} cannot be read: "
-                    f"{error.message}",
+                    f"the record at offset {offset} of {self.topic} partition {partition} (a "
+                    f"global table) cannot be read: {error.message}",
                     topic=self.topic,
                     partition=partition,
                     offset=offset,

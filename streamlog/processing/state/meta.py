@@ -33,6 +33,10 @@ class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
     """By step: windows that end here or before are closed."""
     late_records: int = 0
     open_rows: int = 0
+    topic_ids: dict[str, str] = {}
+    """Of the input topics: a topic that was deleted and made anew has another id."""
+    layout: dict[str, str] = {}
+    """Of the rows, by step; see `SubTopologyPlan.layout`."""
 
 
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")

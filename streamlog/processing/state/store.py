@@ -44,6 +44,7 @@ _META: Final = b"meta"
 _LAYOUT: Final = b"layout"
 _IDENTITY: Final = b"identity"
 _CHANGELOG: Final = b"changelog"
+_EPOCH: Final = b"epoch"
 _REWRITE: Final = b"rewrite/"
 _OFFSET: Final = struct.Struct(">Q")
 
@@ -61,6 +62,7 @@ class TaskStore:
         self.meta = TaskMeta()
         self.changelog_position = 0
         self.rewrites: set[bytes] = set()
+        self._epoch = 0
         self._lock = lock
         self._reader: Transaction | None = None
         with _translated(folder):
@@ -83,6 +85,8 @@ class TaskStore:
         self.meta = decode_meta(stored) if stored else TaskMeta()
         position = txn.get(_CHANGELOG, db=self._about)
         self.changelog_position = _OFFSET.unpack(position)[0] if position else 0
+        epoch = txn.get(_EPOCH, db=self._about)
+        self._epoch = _OFFSET.unpack(epoch)[0] if epoch else 0
         names = _names_from(txn, self._about, _REWRITE)
         self.rewrites = {name.removeprefix(_REWRITE) for name in names}
 
@@ -93,8 +97,11 @@ class TaskStore:
 
     @property
     def epoch(self) -> int:
-        """Highest epoch that has owned the state."""
-        return self.meta.epoch
+        """Highest epoch that has owned the state, also if it took no checkpoint.
+
+        Such an owner has written outputs, and readers of these refuse lower epochs from then on.
+        """
+        return max(self.meta.epoch, self._epoch)
 
     def positions(self) -> dict[Position, int]:
         """Returns the next offset to read of each input that was ever read."""
@@ -179,6 +186,7 @@ class TaskStore:
         meta: TaskMeta | None,
         changelog_position: int,
         voided: set[bytes],
+        epoch: int = 0,
     ) -> None:
         """Takes checkpoints from the changelog, as one step of the history.
 
@@ -187,7 +195,9 @@ class TaskStore:
             meta: Of the last of them; nothing if there was none.
             changelog_position: Offset after the last marker or fence that was read.
             voided: Names of rows in the changelog whose newest contents there do not count.
+            epoch: The highest that was seen there.
         """
+        highest = max(epoch, self.epoch)
 
         def write(txn: Transaction) -> history.Past:
             past = self._past
@@ -195,6 +205,7 @@ class TaskStore:
                 # State that is built from nothing has no past to go back to.
                 past = self._write(txn, changes, meta, keep_history=self.meta.sequence > 0)
             txn.put(_CHANGELOG, _OFFSET.pack(changelog_position), db=self._about)
+            txn.put(_EPOCH, _OFFSET.pack(highest), db=self._about)
             for name, _ in changes:
                 txn.delete(_REWRITE + name, db=self._about)
             for name in voided:
@@ -316,6 +327,9 @@ class TaskStore:
         if stored_identity is not None and stored_identity != identity.encode():
             # Its topics were deleted and made anew: no offset in it means anything any more.
             self.clear()
+        elif self.meta.layout:
+            # What the rows are goes by their checkpoint, which may be from the changelog.
+            _compare_layouts(self.meta.layout, layout)
         elif stored_layout is not None and self.sequence > 0:
             _compare_layouts(msgspec.msgpack.decode(stored_layout, type=dict[str, str]), layout)
 
@@ -326,6 +340,14 @@ class TaskStore:
 
         if stored_layout != encoded or stored_identity != identity.encode():
             self._transact(write)
+
+    def check_layout(self, layout: Mapping[str, str]) -> None:
+        """Checks that the rows, which may be from the changelog, are of this plan.
+
+        Raises:
+            LayoutChangedError: If a step's state is not what the plan says.
+        """
+        _compare_layouts(self.meta.layout, layout)
 
     def close(self) -> None:
         """Lets go of the files; repeats are no-ops."""

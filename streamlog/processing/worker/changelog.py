@@ -10,8 +10,12 @@ Three kinds of records, told apart by the first byte of their keys:
 The rows before a marker count once the marker is there. They are void, marker and all,
 
 * if an owner with a higher epoch has been seen before: the marker's owner had lost the task;
-* if another marker or fence stands between the checkpoint's beginning and its marker, or more
-  records than it has: two owners wrote at once, and neither wrote on from the other.
+* if the marker is not as many records behind the checkpoint's beginning as the checkpoint has:
+  somebody else wrote in between, be it a fence, a whole checkpoint or a part of one.
+
+The second rule goes by offsets, which compaction keeps, and not by counting the records that are
+still there. A checkpoint that counts thus had all offsets from its beginning to its marker to
+itself, also if it took several batches.
 
 What is void may still be the newest of its key, and compaction keeps the newest. So the names of
 void rows are noted, and the next checkpoint writes their true contents again.
@@ -80,10 +84,7 @@ class ChangelogReplay:
     def __init__(self, store: TaskStore) -> None:
         self.highest_epoch = store.epoch
         self._store = store
-        self._boundary = store.changelog_position - 1
-        """Offset of the last marker or fence."""
         self._pending: dict[bytes, bytes | None] = {}
-        self._pending_count = 0
         self._staged: dict[bytes, bytes | None] = {}
         self._staged_meta: TaskMeta | None = None
         self._voided = set(store.rewrites)
@@ -96,14 +97,13 @@ class ChangelogReplay:
         """
         for offset, key, value in zip(columns.offsets, columns.keys, columns.values, strict=True):
             kind = (key or b"")[:1]
-            self._pending_count += 1
             if kind == _ROW:
                 assert key is not None
                 self._pending[key[1:]] = value
                 continue
             try:
                 if kind == _MARKER:
-                    self._take_marker(_MARKER_DECODER.decode(value or b""))
+                    self._take_marker(_MARKER_DECODER.decode(value or b""), offset)
                 elif kind == _FENCE:
                     self.highest_epoch = max(
                         self.highest_epoch, _EPOCH_DECODER.decode(value or b"")
@@ -117,20 +117,24 @@ class ChangelogReplay:
                     f"no checkpoint writes: {error}",
                     hint="Does another program write to this topic?",
                 ) from error
-            self._boundary = offset
             if len(self._staged) >= APPLIED_AT_ONCE_MAX:
                 self._apply(offset + 1)
 
-    def finish(self, next_offset: int) -> None:
-        """Ends: the changelog was read up to `next_offset`, where the owner's next write begins."""
+    def finish(self, next_offset: int, epoch: int = 0) -> None:
+        """Ends: the changelog was read up to `next_offset`, where the owner's next write begins.
+
+        Args:
+            next_offset: The offset after the owner's fence.
+            epoch: The owner's, if its fence was not among the records.
+        """
+        self.highest_epoch = max(self.highest_epoch, epoch)
         self._void_pending()
         self._apply(next_offset)
 
-    def _take_marker(self, marker: Marker) -> None:
+    def _take_marker(self, marker: Marker, offset: int) -> None:
         valid = (
             marker.meta.epoch >= self.highest_epoch
-            and marker.begins > self._boundary
-            and self._pending_count <= marker.record_count
+            and marker.begins + marker.record_count == offset + 1
         )
         self.highest_epoch = max(self.highest_epoch, marker.meta.epoch)
         if not valid:
@@ -140,16 +144,18 @@ class ChangelogReplay:
         self._staged_meta = marker.meta
         self._voided.difference_update(self._pending)
         self._pending = {}
-        self._pending_count = 0
 
     def _void_pending(self) -> None:
         self._voided.update(self._pending)
         self._pending = {}
-        self._pending_count = 0
 
     def _apply(self, changelog_position: int) -> None:
         self._store.apply(
-            list(self._staged.items()), self._staged_meta, changelog_position, self._voided
+            list(self._staged.items()),
+            self._staged_meta,
+            changelog_position,
+            self._voided,
+            self.highest_epoch,
         )
         self._staged = {}
         self._staged_meta = None

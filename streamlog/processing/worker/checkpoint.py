@@ -19,6 +19,7 @@ hold is not the state any more: `FencedError`, and the local store stays as it w
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,11 @@ from streamlog.errors import StreamlogError
 from streamlog.records.errors import BatchTooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from streamlog.client.producer.producer import Producer, RangeDelivery
-    from streamlog.client.values import TopicPartition
+    from streamlog.client.producer.delivery import RangeDelivery
+    from streamlog.client.producer.producer import Producer
+    from streamlog.client.values import OffsetAndMetadata, TopicPartition
     from streamlog.doors import Threads
     from streamlog.processing.worker.task import Checkpoint, Task
 
@@ -56,22 +58,43 @@ class RunningTask:
     changelog_next: int
     """Where our next write to the changelog must begin."""
     deliveries: list[RangeDelivery] = field(default_factory=list)
+    uncommitted: dict[TopicPartition, OffsetAndMetadata] = field(default_factory=dict)
+    """What the group has yet to be told of the last checkpoint."""
     ended: bool = False
-    """Set once the task is another worker's: nothing of it may be written any more."""
+    """Set once it has failed or is another worker's: nothing of it may be written any more."""
 
 
 async def send_outputs(running: RunningTask, producer: Producer) -> None:
-    """Produces what the task has put out; waits only while too much is unacknowledged."""
-    for batch in running.task.take_outputs():
-        delivery = await producer.send_columns(
-            batch.topic, batch.partition, batch.keys, batch.values, batch.timestamps, batch.headers
-        )
-        running.deliveries.append(delivery)
-    if len(running.deliveries) > DELIVERIES_MAX:
-        oldest = running.deliveries[: DELIVERIES_MAX // 2]
-        del running.deliveries[: DELIVERIES_MAX // 2]
-        for delivery in oldest:
-            await delivery.wait()
+    """Produces what the task has put out; waits only while too much is unacknowledged.
+
+    An output that fails ends the task: a checkpoint now would say that it is done with.
+    """
+    with ended_by_failure(running):
+        for batch in running.task.take_outputs():
+            delivery = await producer.send_columns(
+                batch.topic,
+                batch.partition,
+                batch.keys,
+                batch.values,
+                batch.timestamps,
+                batch.headers,
+            )
+            running.deliveries.append(delivery)
+        if len(running.deliveries) > DELIVERIES_MAX:
+            oldest = running.deliveries[: DELIVERIES_MAX // 2]
+            del running.deliveries[: DELIVERIES_MAX // 2]
+            for delivery in oldest:
+                await delivery.wait()
+
+
+@contextmanager
+def ended_by_failure(running: RunningTask) -> Iterator[None]:
+    """Whatever ends the block early ends the task: what it holds must not reach a checkpoint."""
+    try:
+        yield
+    except BaseException:
+        running.ended = True
+        raise
 
 
 async def write_checkpoint(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streamlog.client.membership.member import GroupMember
     from streamlog.processing.worker.pipeline_worker import PipelineWorker
     from streamlog.processing.worker.setting import Setting
+    from streamlog.processing.worker.takeover import TakeOvers
     from streamlog.processing.worker.task import Task
 
 ASK_INTERVAL_S = 0.1
@@ -37,8 +38,14 @@ def stages_of(setting: Setting) -> list[Stage]:
     ]
 
 
-async def watch_for_the_end(setting: Setting, member: GroupMember, worker: PipelineWorker) -> None:
-    """Sets `worker.finished` once everything is read; has source tasks drain when they have."""
+async def watch_for_the_end(
+    setting: Setting, member: GroupMember, take_overs: TakeOvers, worker: PipelineWorker
+) -> None:
+    """Sets `worker.finished` once everything is read; has source tasks drain when they have.
+
+    It waits until this worker's share is restored, also if there is nothing to read: a run that
+    could not go on with its state says so.
+    """
     stages = stages_of(setting)
     completion = Completion(stages, drain=setting.config.drain)
     inputs = [TopicPartition(*key) for stage in stages for key in stage.inputs]
@@ -68,6 +75,8 @@ async def watch_for_the_end(setting: Setting, member: GroupMember, worker: Pipel
                 committed[key.topic, key.partition] = Committed(position.offset, drained)
         if not completion.update(committed):
             await trio.sleep(ASK_INTERVAL_S)
+    await member.wait_joined()
+    await take_overs.wait_settled()
     worker.finished.set()
 
 

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from streamlog.client.errors import CommitRefusedError
+from streamlog.client.errors import CommitRefusedError, OffsetOutOfRangeError
 from streamlog.client.values import EARLIEST, OffsetAndMetadata, TopicPartition
-from streamlog.errors import StreamlogError
+from streamlog.errors import DataError
 from streamlog.processing.worker.checkpoint import (
     FencedError,
     RunningTask,
+    ended_by_failure,
     send_outputs,
     write_checkpoint,
 )
+from streamlog.processing.worker.restore import start_over_hint
 from streamlog.processing.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -43,8 +45,12 @@ logger = logging.getLogger(__name__)
 
 POLL_WAIT_MS = 200
 """How long a poll waits when there is nothing; the checkpoint clock is looked at this often."""
-IDLE_CHECKPOINT_S = 0.02
-"""With an end in sight, a task that has nothing more to read does not wait for its interval."""
+IDLE_CHECKPOINT_S = 0.05
+"""With an end in sight, after so long without a record, a checkpoint does not wait for its time."""
+
+
+class RecordsMissingError(DataError):
+    """Records of an input went before the pipeline had read them; none is skipped in silence."""
 
 
 class PipelineWorker:
@@ -56,6 +62,7 @@ class PipelineWorker:
         producer: Producer,
         consumer: Consumer,
         status: PipelineStatus,
+        finished: trio.Event,
     ) -> None:
         self._setting = setting
         self._producer = producer
@@ -66,12 +73,16 @@ class PipelineWorker:
         self._by_input: dict[TopicPartition, RunningTask] = {}
         self._lag: dict[TopicPartition, int] = {}
         self._checkpoint_at = 0.0
+        self._heard_at: float | None = None
+        """When something came last that no checkpoint holds; nothing if there is none."""
+        self._leaving: set[TaskName] = set()
+        """Tasks that are being ended: not to be taken over anew, whatever becomes of them."""
         self._failure: Exception | None = None
         self.member: GroupMember | None = None
         """Set before the first task is given."""
         self.retake: Callable[[TaskName], Awaitable[None]] | None = None
         """Takes a task over anew after another worker was seen on it."""
-        self.finished = trio.Event()
+        self.finished = finished
         """Set when the worker has nothing more to do: stopped, failed, or at the end of input."""
 
     # The loop.
@@ -79,37 +90,57 @@ class PipelineWorker:
     async def serve(self) -> None:
         """Reads and processes until cancelled; after a failure only serves what others ask."""
         self._checkpoint_at = trio.current_time() + self._setting.config.checkpoint_interval_s
-        while True:
-            await self._turns.take()
-            try:
-                await self._read()
-            except Exception as error:  # noqa: BLE001 (reported by `run`, after leaving the group)
-                self.fail(error)
+        try:
+            while True:
+                await self._turns.take()
+                try:
+                    await self._read()
+                except Exception as error:  # noqa: BLE001 (for `run`, after leaving the group)
+                    self.fail(error)
+        finally:
+            # Nothing is left but after a cancellation: then no checkpoint holds what is dropped.
+            for running in self._tasks.values():
+                running.task.close()
 
     async def _read(self) -> None:
         chunks: list[FetchedChunk] = []
         with self._turns.interruptible():
             if self.finished.is_set():
                 await trio.sleep_forever()
-            chunks = await self._consumer.poll(POLL_WAIT_MS)
+            try:
+                chunks = await self._consumer.poll(self._poll_wait_ms())
+            except OffsetOutOfRangeError as error:
+                raise RecordsMissingError(
+                    f'pipeline "{self._status.name}" cannot go on where it stopped: '
+                    f"{error.message}; what is between was deleted before it was read",
+                    hint=start_over_hint(self._setting.plan),
+                ) from error
         for chunk in chunks:
             running = self._by_input.get(chunk.topic_partition)
             if running is not None and not running.ended:
                 await self._process(running, chunk)
-        now = trio.current_time()
-        if now >= self._checkpoint_at or (self._setting.config.until_end and not chunks):
+        if self._checkpoint_is_due():
+            self._heard_at = None
             await self._checkpoint(self._tasks.values())
             interval = self._setting.config.checkpoint_interval_s
             self._checkpoint_at = trio.current_time() + interval
         self._report()
 
+    def _poll_wait_ms(self) -> float:
+        soon = self._setting.config.until_end and self._heard_at is not None
+        return IDLE_CHECKPOINT_S * 1000 if soon else POLL_WAIT_MS
+
+    def _checkpoint_is_due(self) -> bool:
+        now = trio.current_time()
+        if self._setting.config.until_end and self._heard_at is not None:
+            return now >= min(self._checkpoint_at, self._heard_at + IDLE_CHECKPOINT_S)
+        return now >= self._checkpoint_at
+
     async def _process(self, running: RunningTask, chunk: FetchedChunk) -> None:
-        try:
+        with ended_by_failure(running):
+            # A chunk that fails is half done: the state in memory must not reach a checkpoint.
             running.task.process(chunk.topic, chunk.partition, chunk.columns, chunk.next_offset)
-        except StreamlogError:
-            # The chunk is half done: the state in memory must not reach a checkpoint.
-            running.ended = True
-            raise
+        self._heard_at = trio.current_time()
         self._lag[chunk.topic_partition] = max(chunk.high_watermark - chunk.next_offset, 0)
         self._status.records_in += len(chunk.columns)
         await send_outputs(running, self._producer)
@@ -133,31 +164,27 @@ class PipelineWorker:
     async def _checkpoint(self, tasks: Iterable[RunningTask]) -> None:
         """Takes a checkpoint of each of the tasks that has something new; one commit for all."""
         began = trio.current_time()
-        offsets: dict[TopicPartition, OffsetAndMetadata] = {}
         failures: list[Exception] = []
+        healthy = [running for running in tasks if not running.ended]
 
         async def one(running: RunningTask) -> None:
             try:
-                offsets.update(await self._checkpoint_task(running))
+                await self._checkpoint_task(running)
             except Exception as error:  # noqa: BLE001 (raised below, once the others are done)
                 running.ended = True
                 failures.append(error)
 
         async with trio.open_nursery() as nursery:
-            for running in list(tasks):
-                if not running.ended:
-                    nursery.start_soon(one, running)
-        if offsets:
-            await self._commit(offsets)
+            for running in healthy:
+                nursery.start_soon(one, running)
+        if await self._commit(healthy):
             self._status.checkpoints += 1
             self._status.last_checkpoint_ms = self._setting.clock.wall_ms()
             self._status.last_checkpoint_took_s = trio.current_time() - began
         for failure in failures:
             raise failure
 
-    async def _checkpoint_task(
-        self, running: RunningTask
-    ) -> dict[TopicPartition, OffsetAndMetadata]:
+    async def _checkpoint_task(self, running: RunningTask) -> None:
         try:
             checkpoint = await write_checkpoint(
                 running, self._producer, self._setting.threads, self._setting.clock.wall_ms()
@@ -166,24 +193,34 @@ class PipelineWorker:
             # Whoever owns it goes on from the last good checkpoint. That may be us: then the group
             # confirms it, and a late write of a former owner did no harm.
             logger.warning("%s", error)
-            await self._close(running.task.id, running)
-            assert self.retake is not None
-            await self.retake(running.task.id)
-            return {}
-        if checkpoint is None:
-            return {}
-        return {
-            TopicPartition(*key): OffsetAndMetadata(offset, checkpoint.metadata)
-            for key, offset in checkpoint.positions.items()
-        }
+            name = running.task.id
+            await self._close(name, running)
+            if name not in self._leaving:
+                assert self.retake is not None
+                await self.retake(name)
+            return
+        if checkpoint is not None:
+            running.uncommitted = {
+                TopicPartition(*key): OffsetAndMetadata(offset, checkpoint.metadata)
+                for key, offset in checkpoint.positions.items()
+            }
 
-    async def _commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+    async def _commit(self, tasks: Iterable[RunningTask]) -> bool:
+        """Tells the group how far the tasks are, where it does not know yet."""
+        behind = [running for running in tasks if running.uncommitted and not running.ended]
+        offsets = {key: at for running in behind for key, at in running.uncommitted.items()}
+        if not offsets:
+            return False
         assert self.member is not None
         try:
             await self.member.commit(offsets)
         except CommitRefusedError as error:
-            # The store is one ahead of the group, and wins: the next checkpoint commits again.
+            # The store is ahead of the group, and wins: the next round commits again.
             logger.info("pipeline %s: commit put off: %s", self._status.name, error)
+            return False
+        for running in behind:
+            running.uncommitted = {}
+        return True
 
     # What the others ask for, in turns of the loop.
 
@@ -197,6 +234,7 @@ class PipelineWorker:
                 self._by_input[TopicPartition(*key)] = running
                 offsets[TopicPartition(*key)] = EARLIEST if offset is None else offset
             await self._consumer.assign(offsets)
+            self._heard_at = self._heard_at or trio.current_time()
 
         await self._turns.ask(begin)
 
@@ -206,25 +244,29 @@ class PipelineWorker:
 
         async def end() -> None:
             ending = {name: self._tasks[name] for name in wanted if name in self._tasks}
+            self._leaving.update(ending)
             try:
                 if checkpoint:
                     await self._checkpoint(ending.values())
             except Exception as error:  # noqa: BLE001 (the group must be able to go on)
                 self.fail(error)
+            self._leaving.clear()
             for name, running in ending.items():
-                await self._close(name, running)
+                if self.runs(running):
+                    await self._close(name, running)
 
         await self._turns.ask(end)
 
     async def _close(self, name: TaskName, running: RunningTask) -> None:
         running.ended = True
-        del self._tasks[name]
         inputs = [key for key, owner in self._by_input.items() if owner is running]
         for key in inputs:
             del self._by_input[key]
             self._lag.pop(key, None)
         await self._consumer.unassign(inputs)
         await self._setting.threads.run(running.task.close)
+        # Last: if this is cancelled, whoever ends the loop closes what is still here.
+        del self._tasks[name]
 
     def runs(self, running: RunningTask) -> bool:
         """Says whether this very task is being run."""
@@ -236,7 +278,9 @@ class PipelineWorker:
         async def drain() -> None:
             for running in self._tasks.values():
                 if not running.ended and not running.task.drained and goal(running.task):
-                    running.task.drain()
+                    with ended_by_failure(running):
+                        running.task.drain()
+                    self._heard_at = trio.current_time()
                     await send_outputs(running, self._producer)
 
         await self._turns.ask(drain)

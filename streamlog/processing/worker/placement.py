@@ -28,6 +28,9 @@ class TaskName:
     sub_topology: str
     partition: int
 
+    def __str__(self) -> str:
+        return f"{self.sub_topology}[{self.partition}]"
+
 
 def place_tasks(
     tasks: Sequence[TaskName], owned: Mapping[str, Sequence[TaskName]]

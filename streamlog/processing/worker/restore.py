@@ -6,6 +6,10 @@ state is brought up to the fence, from where it last was, or from nothing. The e
 than any that was seen; where the changelog turns out to know a larger one, as when the group was
 deleted and its generations began anew, a second fence is written.
 
+Local state that another process has open is left alone: it is a paused worker's of this machine, or
+one that has not noticed yet that it lost the task. Then a copy beside it is used and brought up
+from the changelog like any other.
+
 Restoring ends by position, at the fence. What the state then says of its input positions is true.
 The group's committed offsets are behind it by what a crash kept from being committed, or they are
 equal, or somebody has moved them with another tool: the note beside the offset tells. Then the
@@ -16,23 +20,26 @@ used as it is.
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
+from functools import partial
 from typing import TYPE_CHECKING
 
-from streamlog.client.config import ConsumerConfig
+from streamlog.client.config import ConsumerConfig, OffsetReset
 from streamlog.client.consumer.consumer import open_consumer
-from streamlog.client.values import EARLIEST, TopicPartition
+from streamlog.client.values import OffsetAndMetadata, TopicPartition
 from streamlog.errors import RefusedError, StorageError
+from streamlog.processing.errors import StateInUseError
 from streamlog.processing.state.store import open_task_store
 from streamlog.processing.worker.changelog import ChangelogReplay, fence_record
 from streamlog.processing.worker.checkpoint import RunningTask
-from streamlog.processing.worker.note import parse_note
+from streamlog.processing.worker.note import Note, format_note, parse_note
 from streamlog.processing.worker.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamlog.client.producer.producer import Producer
-    from streamlog.client.values import OffsetAndMetadata
+    from streamlog.processing.plan.plan import Plan, SubTopologyPlan
     from streamlog.processing.state.store import TaskStore
     from streamlog.processing.worker.placement import TaskName
     from streamlog.processing.worker.setting import Setting
@@ -42,6 +49,8 @@ logger = logging.getLogger(__name__)
 FENCES_MAX = 8
 """Each one more needs another worker that fenced in between; so many in a row is a fault."""
 POLL_WAIT_MS = 500
+COPIES_MAX = 8
+"""Of one task's state on one machine; each but one is held by a worker that is paused."""
 
 
 async def take_over(
@@ -66,11 +75,11 @@ async def take_over(
     sub = setting.sub_topology(name.sub_topology)
     changelog = TopicPartition(sub.changelog_topic, name.partition)
     identity = setting.topic_ids[sub.changelog_topic]
-    store = await setting.threads.run(
-        lambda: open_task_store(setting.state_folder, sub, name.partition, identity=identity)
-    )
+    topic_ids = {topic: setting.topic_ids[topic] for topic in sub.input_topics}
+    store = await setting.threads.run(lambda: _open_free_copy(setting, sub, name, identity))
     try:
         epoch, position = await _catch_up(setting, store, changelog, producer, generation)
+        check_origin(setting.plan, store, sub, topic_ids)
         await setting.threads.run(lambda: agree_with_group(store, name, committed))
         task = Task(
             sub,
@@ -79,11 +88,44 @@ async def take_over(
             setting.tables,
             epoch=epoch,
             partition_counts=setting.partition_counts,
+            topic_ids=topic_ids,
         )
     except BaseException:
         store.close()
         raise
-    return RunningTask(task, changelog, position)
+    return RunningTask(task, changelog, position, uncommitted=_uncommitted(store, committed))
+
+
+def _open_free_copy(
+    setting: Setting, sub: SubTopologyPlan, name: TaskName, identity: str
+) -> TaskStore:
+    folder = setting.state_folder
+    for number in range(COPIES_MAX):
+        try:
+            return open_task_store(folder, sub, name.partition, identity=identity)
+        except StateInUseError as error:
+            logger.warning("%s; restoring a copy beside it", error.message)
+            folder = setting.state_folder / f"copy-{number + 1}"
+    raise StateInUseError(
+        f"the state of task {name} in {setting.state_folder} is in use by {COPIES_MAX} processes",
+        hint="End those that are paused, or name another folder: --state DIR",
+    )
+
+
+def _uncommitted(
+    store: TaskStore, committed: Mapping[TopicPartition, OffsetAndMetadata | None]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """What the group does not know of the state: a crash came before its commit, or it was deleted.
+
+    A task that has nothing more to read takes no checkpoint, so this would never be told.
+    """
+    note = format_note(Note(store.sequence, store.meta.drained))
+    state = {TopicPartition(*key): offset for key, offset in store.positions().items()}
+    for key, offset in state.items():
+        entry = committed.get(key)
+        if entry is None or (entry.offset, entry.metadata) != (offset, note):
+            return {each: OffsetAndMetadata(at, note) for each, at in state.items()}
+    return {}
 
 
 async def _catch_up(
@@ -107,12 +149,12 @@ async def _catch_up(
         if store.changelog_position > end:
             raise StorageError(
                 f"the local state of {changelog} is at offset {store.changelog_position}, but the "
-                f"changelog ends at {end}: it has lost records, or was created anew",
-                hint=f"If the topic is the right one, delete {setting.state_folder} to restore",
+                f"changelog ends at {end}: it has lost records",
+                hint=f"If the topic is the right one, delete {store.folder} to restore",
             )
-        await _replay(setting, replay, changelog, begin, end)
-        if replay.highest_epoch <= epoch:
-            await setting.threads.run(lambda: replay.finish(end))  # noqa: B023 (awaited)
+        await _replay(setting, replay, changelog, begin, end - 1)
+        if replay.highest_epoch < epoch:
+            await setting.threads.run(lambda: replay.finish(end, epoch))  # noqa: B023 (awaited)
             return epoch, end
         epoch, begin = replay.highest_epoch + 1, end
     raise StorageError(f"{changelog} is fenced again and again by other workers")
@@ -121,13 +163,53 @@ async def _catch_up(
 async def _replay(
     setting: Setting, replay: ChangelogReplay, changelog: TopicPartition, begin: int, end: int
 ) -> None:
-    """Feeds the changelog from `begin` up to `end`."""
-    async with open_consumer(setting.client, ConsumerConfig()) as consumer:
-        await consumer.assign({changelog: begin or EARLIEST})
+    """Feeds the changelog from `begin` up to `end`, which leaves out our own fence there."""
+    config = ConsumerConfig(auto_offset_reset=OffsetReset.NONE)
+    async with open_consumer(setting.client, config) as consumer:
+        first = (await consumer.beginning_offsets([changelog]))[changelog]
+        if begin < first:
+            raise StorageError(
+                f"the changelog {changelog} begins at offset {first}, but the local state needs it "
+                f"from {begin} on: its records were deleted, so the state cannot be restored",
+                hint=start_over_hint(setting.plan),
+            )
+        await consumer.assign({changelog: begin})
         while (consumer.position(changelog) or 0) < end:
             for chunk in await consumer.poll(POLL_WAIT_MS):
                 columns = chunk.columns
-                await setting.threads.run(lambda: replay.feed(columns))  # noqa: B023 (awaited)
+                if columns.offsets and columns.offsets[-1] >= end:
+                    columns = columns.slice(0, bisect_left(columns.offsets, end))
+                await setting.threads.run(partial(replay.feed, columns))
+
+
+def check_origin(
+    plan: Plan, store: TaskStore, sub: SubTopologyPlan, topic_ids: Mapping[str, str]
+) -> None:
+    """Checks that state, wherever it was restored from, is of this plan and of these topics.
+
+    Raises:
+        LayoutChangedError: If a step's state is not what the plan says.
+        RefusedError: If an input was deleted and made anew: offsets in it mean other records now.
+    """
+    store.check_layout(sub.layout)
+    for topic, stored in store.meta.topic_ids.items():
+        if topic in topic_ids and topic_ids[topic] != stored:
+            raise RefusedError(
+                f'topic "{topic}" was deleted and made anew since pipeline "{plan.name}" has read '
+                f"it, so the pipeline's state is about records that are gone",
+                hint=start_over_hint(plan),
+            )
+
+
+def start_over_hint(plan: Plan) -> str:
+    """Says how to have a pipeline read everything anew."""
+    topics: dict[str, None] = {}
+    for sub in plan.sub_topologies:
+        topics.update(dict.fromkeys((*sub.repartition_topics, sub.changelog_topic)))
+    return (
+        "Run it under another name: @pipeline(name=…). Or have it begin anew: remove its group "
+        f'"{plan.name}", and: streamlog topic delete {" ".join(topics)} --execute'
+    )
 
 
 def agree_with_group(
@@ -155,18 +237,19 @@ def agree_with_group(
                 f"changelog ends with {store.sequence}: it has lost records",
                 hint="Run the pipeline under another name to compute its state anew",
             )
-        if note is None and entry.offset != here:
+        if note is None and entry.offset != (here or 0):
             moved[key.topic, key.partition] = entry.offset
     if not moved:
         return
     for sequence, at in store.checkpoints():
-        if all(at.get(key) == offset for key, offset in moved.items()):
+        if all((at.get(key) or 0) == offset for key, offset in moved.items()):
             logger.warning("task %s: rewound to checkpoint %d, as its group was", name, sequence)
             store.undo(sequence)
             return
     where = ", ".join(f"{topic}[{p}] to {offset}" for (topic, p), offset in moved.items())
+    stands = ", ".join(f"{topic}[{p}] at {positions.get((topic, p), 0)}" for topic, p in moved)
     raise RefusedError(
-        f"task {name}: somebody moved the group's offsets ({where}), where the state has no "
-        f"checkpoint; it stands at {positions}",
-        hint="Move the group's offsets back, or run the pipeline under another name",
+        f"task {name}: somebody has moved the group's offsets ({where}), but the state stands "
+        f"elsewhere ({stands}) and its history has no checkpoint there",
+        hint="Move the offsets back, or run the pipeline under another name: @pipeline(name=…)",
     )

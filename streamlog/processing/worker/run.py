@@ -2,6 +2,10 @@
 
 Each pipeline is a group of its own with its own connections, so that one which fails or is slow
 does not hold up another.
+
+A pipeline that is asked to stop before it has joined its group just ends. Later it writes its last
+checkpoint and leaves the group, for which it has a few seconds: brokers may be out of reach. What
+is cut short then is what a crash would leave, and the next run makes up for it.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamlog.client.client import Client
+    from streamlog.client.membership.member import GroupMember
     from streamlog.client.producer.producer import Producer
     from streamlog.processing.dsl.pipeline import Pipeline
     from streamlog.processing.plan.plan import Plan
@@ -51,10 +56,19 @@ STATE_THREADS = 4
 REBALANCE_TIMEOUT_MS = 60_000
 """How long the others wait for this worker's last checkpoint in a rebalance."""
 HEARTBEATS_PER_SESSION = 3
+LEAVE_TIMEOUT_S = 7.0
+"""For the last checkpoint; with telling the group, a stop takes less than ten seconds."""
+
+
+MEMBER_PHASES = ("joining", "running", "failed")
+"""Those in which a pipeline may own tasks, so that it has something to end in good order."""
 
 
 async def run_worker(
-    pipelines: Sequence[Pipeline], config: RunConfig, status: RunStatus, stop: trio.Event
+    pipelines: Sequence[Pipeline[..., object]],
+    config: RunConfig,
+    status: RunStatus,
+    stop: trio.Event,
 ) -> None:
     """Runs pipelines until `stop` is set, or to the end of their input if the config says so.
 
@@ -72,13 +86,14 @@ async def run_worker(
                 f'two pipelines have the name "{name}", so they would share a group and its state',
                 hint="Give one of them another: @pipeline(name=…)",
             )
-    failures: list[StreamlogError] = []
+    failures: list[Exception] = []
 
     async def run_one(plan: Plan) -> None:
         try:
             await run_pipeline(plan, config, status.of(plan.name), stop)
-        except StreamlogError as error:
+        except Exception as error:  # noqa: BLE001 (raised below, once the others have ended)
             status.of(plan.name).phase = "failed"
+            error = first_of(error)
             logger.error('pipeline "%s" has stopped: %s', plan.name, error)
             failures.append(error)
 
@@ -94,6 +109,29 @@ async def run_pipeline(
     plan: Plan, config: RunConfig, status: PipelineStatus, stop: trio.Event
 ) -> None:
     """Runs one pipeline."""
+    finished = trio.Event()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+
+            async def watch_for_a_stop() -> None:
+                await stop.wait()
+                is_member = status.phase in MEMBER_PHASES
+                scope.deadline = trio.current_time() + (LEAVE_TIMEOUT_S if is_member else 0)
+                finished.set()
+
+            nursery.start_soon(watch_for_a_stop)
+            await _run(plan, config, status, finished)
+            nursery.cancel_scope.cancel()
+    if scope.cancelled_caught and status.phase in MEMBER_PHASES:
+        logger.warning(
+            'pipeline "%s" was stopped without a last checkpoint: no answer within %g s',
+            plan.name,
+            LEAVE_TIMEOUT_S,
+        )
+    status.phase = "stopped"
+
+
+async def _run(plan: Plan, config: RunConfig, status: PipelineStatus, finished: trio.Event) -> None:
     client_config = ClientConfig(brokers=config.brokers, client_id=f"streamlog-{plan.name}")
     async with open_client(client_config) as client:
         setting = await _settle(plan, config, client, SystemClock())
@@ -107,14 +145,12 @@ async def run_pipeline(
         ):
             status.phase = "loading tables"
             await nursery.start(keep_tables, client, setting.tables)
-            worker = PipelineWorker(setting, producer, consumer, status)
-            nursery.start_soon(_stop_when, stop, worker)
+            worker = PipelineWorker(setting, producer, consumer, status, finished)
             try:
                 await _take_part(setting, producer, worker, status, nursery)
             finally:
                 nursery.cancel_scope.cancel()
         worker.raise_failure()
-    status.phase = "stopped"
 
 
 async def _take_part(
@@ -146,25 +182,33 @@ async def _take_part(
             worker.member = member
             nursery.start_soon(take_overs.run, member)
             if config.until_end:
-                nursery.start_soon(watch_for_the_end, setting, member, worker)
-            await member.wait_joined()
-            status.phase = "running"
+                nursery.start_soon(watch_for_the_end, setting, member, take_overs, worker)
+            nursery.start_soon(_say_when_joined, member, status)
             await worker.finished.wait()
     finally:
         seat.release()
 
 
-async def _stop_when(stop: trio.Event, worker: PipelineWorker) -> None:
-    await stop.wait()
-    worker.finished.set()
+async def _say_when_joined(member: GroupMember, status: PipelineStatus) -> None:
+    await member.wait_joined()
+    if status.phase == "joining":
+        status.phase = "running"
+
+
+def first_of(error: Exception) -> Exception:
+    """Returns the error that speaks for a group of them: the first of ours, else the first."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    ours = error.subgroup(StreamlogError)
+    return first_of((ours or error).exceptions[0])
 
 
 async def _settle(plan: Plan, config: RunConfig, client: Client, clock: Clock) -> Setting:
     """Finds and creates the topics, and settles where the state lives."""
     admin = Admin(client)
     cluster = await admin.describe_cluster()
-    counts = await find_sources(admin, (*plan.source_topics, *plan.table_topics))
-    topics = await ensure_topics(admin, plan.topic_specs(counts))
+    sources = await find_sources(admin, (*plan.source_topics, *plan.table_topics))
+    topics = await ensure_topics(admin, plan.topic_specs(sources.partition_counts))
     folder = config.state_dir / (cluster.cluster_id or "unnamed-cluster") / plan.name
     return Setting(
         plan=plan,
@@ -172,8 +216,8 @@ async def _settle(plan: Plan, config: RunConfig, client: Client, clock: Clock) -
         client=client,
         clock=clock,
         threads=WorkerThreads(STATE_THREADS),
-        partition_counts={**counts, **topics.partition_counts},
-        topic_ids=topics.topic_ids,
+        partition_counts={**sources.partition_counts, **topics.partition_counts},
+        topic_ids={**sources.topic_ids, **topics.topic_ids},
         tables=plan.new_tables(),
         state_folder=folder,
     )

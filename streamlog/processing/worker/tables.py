@@ -51,4 +51,4 @@ async def keep_tables(
                 loading = False
                 task_status.started()
             for chunk in await consumer.poll(POLL_WAIT_MS):
-                tables[chunk.topic].apply(chunk.columns)
+                tables[chunk.topic].apply(chunk.columns, chunk.partition)

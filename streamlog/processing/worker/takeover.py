@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -55,12 +56,18 @@ class TakeOvers:
         self._restores: dict[TaskName, _Restore] = {}
         names = sum(len(setting.task_names(sub)) for sub in setting.plan.sub_topologies)
         self._send, self._receive = trio.open_memory_channel[tuple["TaskName", _Restore]](names)
+        worker.retake = partial(self.begin, contested=True)
 
     async def run(self, member: GroupMember) -> None:
         """Runs the restores that are asked for, until cancelled."""
         async with trio.open_nursery() as nursery:
             async for name, restore in self._receive:
                 nursery.start_soon(self._restore, member, name, restore)
+
+    async def wait_settled(self) -> None:
+        """Waits until nothing is being restored."""
+        while self._restores:
+            await next(iter(self._restores.values())).over.wait()
 
     async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Begins to restore the tasks of these partitions."""
@@ -95,7 +102,9 @@ class TakeOvers:
             with restore.scope:
                 committed = await member.committed(self._setting.inputs_of(name))
                 if restore.contested:
-                    # Changes nothing, but is refused if our generation is outdated.
+                    # Changes nothing, but is refused if our generation is outdated. Without
+                    # anything committed it says nothing; then our heartbeats tell, and until then
+                    # two owners fence each other, which costs time but never a record.
                     await member.commit({key: at for key, at in committed.items() if at})
                 running = await take_over(
                     self._setting, name, self._producer, member.generation, committed

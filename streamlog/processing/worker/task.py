@@ -100,6 +100,7 @@ class Task:
         tables: The global tables, by topic; loaded before the first chunk.
         epoch: Of this owner; above all that the state and its changelog know.
         partition_counts: Of all topics that the pipeline reads and writes.
+        topic_ids: Of its input topics; noted in its checkpoints.
     """
 
     def __init__(
@@ -111,11 +112,14 @@ class Task:
         *,
         epoch: int,
         partition_counts: Mapping[str, int],
+        topic_ids: Mapping[str, str] | None = None,
     ) -> None:
         self.id = TaskName(sub.name, partition)
         self.inputs: tuple[tuple[str, int], ...] = ((sub.input_topics[0], partition),)
         self.epoch = epoch
         self._store = store
+        self._layout = sub.layout
+        self._topic_ids = dict(topic_ids or {})
         meta = store.meta
         self._next: int | None = store.positions().get(self.inputs[0])
         self._flow = Flow(
@@ -225,7 +229,13 @@ class Task:
         self._assert_usable()
         before = self._store.meta
         meta = self._meta()
-        unchanged = msgspec.structs.replace(meta, sequence=before.sequence, epoch=before.epoch)
+        unchanged = msgspec.structs.replace(
+            meta,
+            sequence=before.sequence,
+            epoch=before.epoch,
+            topic_ids=before.topic_ids,
+            layout=before.layout,
+        )
         if unchanged == before and not self._store.rewrites:
             return None
         changes: list[Change] = []
@@ -278,6 +288,8 @@ class Task:
             closed_through=dict(self._flow.closed_through),
             late_records=self._flow.late_records,
             open_rows=self._open_rows,
+            topic_ids=self._topic_ids,
+            layout=self._layout,
         )
 
     # The rest.

@@ -32,8 +32,8 @@ class PipelineTopics:
     topic_ids: Mapping[str, str]
 
 
-async def find_sources(admin: Admin, names: Sequence[str]) -> dict[str, int]:
-    """Returns the partition counts of topics that must exist.
+async def find_sources(admin: Admin, names: Sequence[str]) -> PipelineTopics:
+    """Returns what there is to know of topics that must exist.
 
     Raises:
         NotFoundError: If one does not; names the one that may have been meant.
@@ -48,7 +48,7 @@ async def find_sources(admin: Admin, names: Sequence[str]) -> dict[str, int]:
                 f'topic "{name}" does not exist',
                 hint=f"{meant}Create it: streamlog topic create {name}",
             )
-    return {name: len(topic.partitions) for name, topic in found.items()}
+    return _described(found)
 
 
 async def ensure_topics(admin: Admin, specs: Sequence[TopicSpec]) -> PipelineTopics:
@@ -81,6 +81,10 @@ async def ensure_topics(admin: Admin, specs: Sequence[TopicSpec]) -> PipelineTop
                 f"{spec.partition_count}: its inputs have another number than when it was created",
                 hint="Run the pipeline under another name, so that it gets topics of its own",
             )
+    return _described(found)
+
+
+def _described(found: Mapping[str, TopicDescription]) -> PipelineTopics:
     return PipelineTopics(
         {name: len(topic.partitions) for name, topic in found.items()},
         {name: topic.topic_id for name, topic in found.items()},

@@ -8,7 +8,12 @@ import pytest
 
 from streamlog.client.values import RangeMetadata, TopicPartition
 from streamlog.processing.worker import checkpoint as module
-from streamlog.processing.worker.checkpoint import FencedError, RunningTask, write_checkpoint
+from streamlog.processing.worker.checkpoint import (
+    FencedError,
+    RunningTask,
+    send_outputs,
+    write_checkpoint,
+)
 from streamlog.processing.worker.placement import TaskName
 from streamlog.processing.worker.task import Checkpoint, OutputBatch
 from streamlog.records.errors import BatchTooLargeError
@@ -138,6 +143,18 @@ async def test_an_intruder_between_two_batches_of_one_checkpoint_fences_too(
     log: list[str] = []
     with pytest.raises(FencedError):
         await take(running(log, [b"x" * 40] * 5), FakeProducer(log, intruder_at=1))
+
+
+async def test_an_output_that_fails_keeps_its_task_from_any_later_checkpoint() -> None:
+    class Refusing(FakeProducer):
+        async def send_columns(self, *_: object, **__: object) -> FakeDelivery:
+            raise BatchTooLargeError("no")
+
+    log: list[str] = []
+    target = running(log, [b"a"])
+    with pytest.raises(BatchTooLargeError):
+        await send_outputs(target, cast("Producer", Refusing(log)))
+    assert target.ended
 
 
 async def test_a_value_that_no_batch_can_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
