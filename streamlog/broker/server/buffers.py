@@ -27,6 +27,8 @@ class BufferPool:
 
     def borrow(self, size: int) -> bytearray:
         """Returns a buffer of at least `size` bytes, with anything in it."""
+        if size > KEPT_BYTES_MAX:  # it will not be kept, so it need not fit others
+            return bytearray(size)
         size_class = max(SIZE_BYTES_MIN, 1 << (size - 1).bit_length())
         free = self._free.get(size_class)
         if free:

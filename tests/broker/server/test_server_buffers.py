@@ -21,3 +21,7 @@ def test_the_pool_keeps_no_more_than_its_bound() -> None:
     assert pool.kept_bytes <= KEPT_BYTES_MAX
     pool.give_back(pool.borrow(2 * KEPT_BYTES_MAX))
     assert pool.kept_bytes <= KEPT_BYTES_MAX
+
+
+def test_a_buffer_too_large_to_keep_is_no_larger_than_asked_for() -> None:
+    assert len(BufferPool().borrow(KEPT_BYTES_MAX + 1)) == KEPT_BYTES_MAX + 1
