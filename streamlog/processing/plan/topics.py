@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KEPT = {"retention.ms": "-1", "segment.ms": str(100 * 365 * 24 * 3_600_000)}
+KEPT = {
+    "retention.ms": "-1",
+    "segment.ms": str(100 * 365 * 24 * 3_600_000),
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+}
 """Event times are often older than any retention, so what a pipeline creates is kept for ever.
 
 Brokers also roll a segment when a record's time is `segment.ms` past its first one's: a year of
-events would make fifty small files of each partition. Size alone rolls these.
+events would make fifty small files of each partition. Size alone rolls these. And brokers refuse
+records from the future: the result of a window that is drained before its end is one, and so is
+whatever follows from an event whose time is ahead of the clock.
 """
 
 COMPACTED = {"cleanup.policy": "compact", "retention.ms": "-1"}
