@@ -45,6 +45,7 @@ class MemoryWorker:
         self._tables_read: dict[tuple[str, int], int] = {}
         self._subs: dict[str, SubTopologyPlan] = {sub.name: sub for sub in plan.sub_topologies}
         self._tasks: dict[TaskName, Task] = {}
+        self._changelog_next: dict[TaskName, int] = {}
 
     @property
     def task_names(self) -> list[TaskName]:
@@ -86,6 +87,7 @@ class MemoryWorker:
                 break
             epoch = replay.highest_epoch + 1
         replay.finish(end)
+        self._changelog_next[name] = end
         self._check_group(sub, name, store.sequence)
         return Task(
             sub,
@@ -141,7 +143,8 @@ class MemoryWorker:
     def checkpoint(self, name: TaskName, until: CheckpointStep = "commit") -> bool:
         """Takes a checkpoint, or its first steps; returns whether there was anything new.
 
-        A checkpoint that is not taken to its end leaves the task as a crash would: drop it.
+        A checkpoint that is not taken to its end leaves the task as a crash would: drop it. A task
+        that another worker has taken over is dropped here, as soon as its changelog tells.
         """
         if until not in STEPS:
             raise UsageError(f"{until!r} is no step of a checkpoint; there are {', '.join(STEPS)}")
@@ -156,7 +159,12 @@ class MemoryWorker:
             return False
         changelog = self.log.partition(sub.changelog_topic, name.partition)
         keys, values = checkpoint.changelog_keys, checkpoint.changelog_values
+        begin = changelog.end
         end = changelog.append(keys, values, [0] * len(keys))
+        if begin != self._changelog_next[name]:
+            self.drop(name)
+            return True
+        self._changelog_next[name] = end
         if until == "changelog":
             return True
         task.commit_checkpoint(checkpoint, end)

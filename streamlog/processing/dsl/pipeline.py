@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 _RIGHT_WAY = "Write: def delays(flights: Stream[Flight], airlines: GlobalTable[Airline])"
 
 
-class Pipeline(Generic[P, R]):
+class Pipeline(Generic[P, R_co]):
     """A pipeline: its function, still callable, and its plan.
 
     Attributes:
@@ -42,7 +43,7 @@ class Pipeline(Generic[P, R]):
 
     def __init__(
         self,
-        function: Callable[P, R],
+        function: Callable[P, R_co],
         name: str | None,
         checkpoint_interval: timedelta | None,
         names_in_scope: dict[str, Any],
@@ -58,7 +59,7 @@ class Pipeline(Generic[P, R]):
         self.__module__ = function.__module__
         self.__wrapped__ = function
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Calls the function itself."""
         return self.function(*args, **kwargs)
 

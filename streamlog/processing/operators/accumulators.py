@@ -2,9 +2,10 @@
 
 Every accumulator gives the same result and the same stored state for the same values in any
 order. What that takes is in `exact_sum` for sums and means. `first` and `last` go by event time,
-then by the writer and sequence number of the record; values of one record keep their order. `min`
-and `max` of values that are equal and yet differ (1 and 1.0) keep the one whose `repr` is smaller,
-and a NaN wins over everything, as it does in sums.
+then by the writer; what one writer wrote arrives in the order of its sequence numbers. (Those are
+not kept: behind a window they number positions in a log, which another run writes differently.)
+`min` and `max` of values that are equal and yet differ (1 and 1.0) keep the one whose `repr` is
+smaller, and a NaN wins over everything, as it does in sums.
 
 What a user's selector yielded is stored as it is if it is plain. Any other value needs its type to
 be read back, which is the type of the result's field.
@@ -76,7 +77,7 @@ class ValueCodec:
 class Accumulator:
     """What all accumulators can do; never made itself."""
 
-    def add(self, value: object, timestamp: int, writer: int, sequence: int) -> None:
+    def add(self, value: object, timestamp: int, writer: int) -> None:
         """Takes a value that is not `None`."""
         raise AssertionError
 
@@ -99,7 +100,7 @@ class Count(Accumulator):
     def __init__(self) -> None:
         self.count: int = 0
 
-    def add(self, value: object, timestamp: int, writer: int, sequence: int) -> None:
+    def add(self, value: object, timestamp: int, writer: int) -> None:
         """Counts one more."""
         self.count += 1
 
@@ -122,7 +123,7 @@ class Sum(Accumulator):
     def __init__(self) -> None:
         self.sum = ExactSum()
 
-    def add(self, value: object, timestamp: int, writer: int, sequence: int) -> None:
+    def add(self, value: object, timestamp: int, writer: int) -> None:
         """Adds a number."""
         self.sum.add(value)
 
@@ -146,7 +147,7 @@ class Mean(Accumulator):
         self.sum = ExactSum()
         self.count: int = 0
 
-    def add(self, value: object, timestamp: int, writer: int, sequence: int) -> None:
+    def add(self, value: object, timestamp: int, writer: int) -> None:
         """Adds a number."""
         self.sum.add(value)
         self.count += 1
@@ -180,7 +181,7 @@ class Extreme(Accumulator):
         self.largest = largest
         self.value: Any = None
 
-    def add(self, value: object, timestamp: int, writer: int, sequence: int) -> None:
+    def add(self, value: object, timestamp: int, writer: int) -> None:
         """Compares a value with the best so far."""
         self._compare(value)
 
@@ -222,20 +223,17 @@ class Edge(Accumulator):
         self.empty = True
         self.timestamp: int = 0
         self.writer: int = 0
-        self.sequence: int = 0
         self.value: object = None
 
-    def add(self, value: object, timestamp: int, writer: int, sequence: int) -> None:
+    def add(self, value: object, timestamp: int, writer: int) -> None:
         """Compares a record's time and position with the best so far."""
         if not self.empty:
             if timestamp != self.timestamp:
                 later = timestamp > self.timestamp
             elif writer != self.writer:
                 later = writer > self.writer
-            elif sequence != self.sequence:
-                later = sequence > self.sequence
             else:
-                # Of one record; values come in their order.
+                # What one writer wrote arrives in the order of its sequence numbers.
                 later = True
             if later is not self.latest:
                 return
@@ -243,7 +241,6 @@ class Edge(Accumulator):
         self.empty = False
         self.timestamp = timestamp
         self.writer = writer
-        self.sequence = sequence
         self.value = value
 
     def result(self) -> object:
@@ -254,12 +251,12 @@ class Edge(Accumulator):
         """Returns the value with its time and position."""
         if self.empty:
             return None
-        return [self.timestamp, self.writer, self.sequence, self.codec.dump(self.value)]
+        return [self.timestamp, self.writer, self.codec.dump(self.value)]
 
     def restore(self, state: object) -> None:
         """Takes the value with its time and position."""
         if state is not None:
-            self.timestamp, self.writer, self.sequence, dumped = cast("list[Any]", state)
+            self.timestamp, self.writer, dumped = cast("list[Any]", state)
             self.value = self.codec.load(dumped)
             self.empty = False
 
@@ -272,11 +269,11 @@ class Row:
     def __init__(self, accumulators: list[Accumulator]) -> None:
         self.accumulators = accumulators
 
-    def add(self, values: tuple[object, ...], timestamp: int, writer: int, sequence: int) -> None:
+    def add(self, values: tuple[object, ...], timestamp: int, writer: int) -> None:
         """Takes one value for each accumulator; those that get `None` are left as they are."""
         for index, value in enumerate(values):
             if value is not None:
-                self.accumulators[index].add(value, timestamp, writer, sequence)
+                self.accumulators[index].add(value, timestamp, writer)
 
     def results(self) -> list[object]:
         """Returns each accumulator's result."""

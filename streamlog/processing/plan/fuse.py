@@ -4,7 +4,7 @@ The function gets columns and walks them record by record: what one record cause
 the next one is looked at, however the records are cut into chunks. It is source text, compiled once
 per task:
 
-    def run(count, values, keys, timestamps, writers, sequences, ends):
+    def run(count, values, keys, timestamps, writers, ends):
         ...
         for i in range(count):
             v0 = values[i]; k0 = keys[i]
@@ -59,7 +59,7 @@ NESTED_LOOPS_MAX: Final = 18
 _encode_msgpack = msgspec.msgpack.Encoder(order="deterministic").encode
 
 _HEAD = """\
-def run(count, values, keys, timestamps, writers, sequences, ends):
+def run(count, values, keys, timestamps, writers, ends):
 {setup}
     for i in range(count):
         v0 = values[i]
@@ -234,7 +234,7 @@ class _Writer:
                 row = rows_{number}.get({key})
                 if row is None:
                     row = {touch}(e, {key})
-                row.add(({selected}), timestamps[i], writers[i], sequences[i])"""
+                row.add(({selected}), timestamps[i], writers[i])"""
         for line in textwrap.dedent(text).splitlines():
             self._line(node, indent, line)
 

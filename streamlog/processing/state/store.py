@@ -231,7 +231,12 @@ class TaskStore:
         txn.put(_META, encode_meta(meta), db=self._about)
         if not keep_history:
             return self._past
-        return history.record(txn, self._history, self._past, meta.sequence, overwritten, self.meta)
+        past = self._past
+        if past and past[-1][0] >= meta.sequence:
+            # Another owner went back and counts anew: what we could undo is not how it came about.
+            txn.drop(self._history, delete=False)
+            past = []
+        return history.record(txn, self._history, past, meta.sequence, overwritten, self.meta)
 
     # Going back.
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Batch:
     """Columns on their way through a tree."""
 
-    __slots__ = ("keys", "offsets", "sequences", "times", "timestamps", "values", "writers")
+    __slots__ = ("keys", "offsets", "times", "timestamps", "values", "writers")
 
     def __init__(
         self,
@@ -46,7 +46,6 @@ class Batch:
         offsets: list[int],
         times: list[int],
         writers: list[int],
-        sequences: list[int],
     ) -> None:
         self.values = values
         self.keys = keys
@@ -54,7 +53,6 @@ class Batch:
         self.offsets = offsets
         self.times = times
         self.writers = writers
-        self.sequences = sequences
 
     def slice(self, start: int, stop: int) -> Batch:
         """Returns the rows from `start` up to `stop`."""
@@ -67,7 +65,6 @@ class Batch:
             offsets=self.offsets[start:stop],
             times=self.times[start:stop],
             writers=self.writers[start:stop],
-            sequences=self.sequences[start:stop],
         )
 
 
@@ -169,7 +166,6 @@ class Flow:
                 batch.keys,
                 batch.timestamps,
                 batch.writers,
-                batch.sequences,
                 ends,
             )
         except Exception as error:  # noqa: BLE001 (whatever a user's function may raise)
@@ -231,7 +227,6 @@ class Flow:
             offsets=[cause] * count,
             times=moments,
             writers=[0] * count,
-            sequences=[0] * count,
         )
         self._run(branch, batch)
         for topic in branch.fused.collectors:

@@ -99,7 +99,6 @@ class SourceReader:
             offsets=columns.offsets,
             times=times,
             writers=[self._partition] * len(values),
-            sequences=columns.offsets,
         )
         return batch, breaks
 
@@ -194,7 +193,6 @@ class RepartitionReader:
             offsets=[offsets[index] for index in kept],
             times=admitted.times,
             writers=admitted.writers,
-            sequences=admitted.sequences,
         )
         return batch, admitted.breaks
 

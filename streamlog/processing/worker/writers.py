@@ -74,17 +74,15 @@ class Admitted:
     Attributes:
         kept: Indices of the records that count.
         writers: Of each of these, who wrote it.
-        sequences: Of each of these, its sequence.
         times: Of each of these, the writer's stream time.
         breaks: Where windows close.
     """
 
-    __slots__ = ("breaks", "kept", "sequences", "times", "writers")
+    __slots__ = ("breaks", "kept", "times", "writers")
 
     def __init__(self) -> None:
         self.kept: list[int] = []
         self.writers: list[int] = []
-        self.sequences: list[int] = []
         self.times: list[int] = []
         self.breaks: list[Break] = []
 
@@ -170,7 +168,6 @@ class Writers:
                     writer.sequence = sequence
                     kept.append(index)
                     admitted.writers.append(number)
-                    admitted.sequences.append(sequence)
                     admitted.times.append(time)
             index += 1
         return admitted

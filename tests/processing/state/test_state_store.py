@@ -1,0 +1,249 @@
+"""The local state: transactions, history, ownership, layout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlog import Stream, pipeline
+from streamlog.processing.errors import LayoutChangedError, StateError, StateInUseError
+from streamlog.processing.state import history, keys
+from streamlog.processing.state.meta import TaskMeta
+from streamlog.processing.state.store import TaskStore, open_task_store, remove_task_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from streamlog.processing.plan.plan import SubTopologyPlan
+    from streamlog.processing.state.rows import Change
+
+
+@pipeline
+def copying(events: Stream[str]) -> None:
+    events.to("copies")
+
+
+SUB: SubTopologyPlan = copying.plan().sub_topologies[0]
+
+
+def meta(sequence: int, offset: int = 0) -> TaskMeta:
+    return TaskMeta(sequence=sequence, positions=(("events", 0, offset or sequence * 10),))
+
+
+def commit(store: TaskStore, changes: list[Change], position: int | None = None) -> None:
+    store.commit(changes, meta(store.sequence + 1), position)
+
+
+def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 3)
+    assert (store.sequence, store.positions(), store.changelog_position) == (0, {}, 0)
+    commit(store, [(b"a", b"1"), (b"b", b"2")], 17)
+    commit(store, [(b"a", None), (b"c", b"3")])
+    store.close()
+    store.close()
+    store = open_task_store(tmp_path, SUB, 3)
+    assert store.rows() == [(b"b", b"2"), (b"c", b"3")]
+    assert store.get(b"a") is None
+    assert store.sequence == 2
+    assert store.positions() == {("events", 0): 20}
+    assert store.changelog_position == 17
+    store.close()
+
+
+def test_tasks_do_not_share_state(tmp_path: Path) -> None:
+    one, two = open_task_store(tmp_path, SUB, 0), open_task_store(tmp_path, SUB, 1)
+    commit(one, [(b"a", b"1")])
+    assert two.rows() == []
+    one.close()
+    two.close()
+    remove_task_store(tmp_path, SUB.name, 0)
+    one = open_task_store(tmp_path, SUB, 0)
+    assert one.rows() == []
+    one.close()
+
+
+rows = st.dictionaries(
+    st.sampled_from([b"a", b"b", b"c"]), st.none() | st.binary(max_size=3), max_size=3
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(rows, min_size=1, max_size=6), st.data())
+def test_undo_goes_back_to_any_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[dict[bytes, bytes | None]],
+    data: st.DataObject,
+) -> None:
+    store = open_task_store(tmp_path_factory.mktemp("state"), SUB, 0)
+    seen = [(0, store.rows())]
+    for step in steps:
+        commit(store, list(step.items()))
+        seen.append((store.sequence, store.rows()))
+    assert [sequence for sequence, _ in store.checkpoints()] == [n for n, _ in reversed(seen)]
+    newest = dict(store.rows())
+    sequence, before = data.draw(st.sampled_from(seen))
+    store.undo(sequence)
+    assert store.rows() == before
+    assert store.sequence == sequence
+    assert store.positions() == ({("events", 0): sequence * 10} if sequence else {})
+    changed = {k for k in (b"a", b"b", b"c") if dict(before).get(k) != newest.get(k)}
+    assert changed <= store.rewrites
+    store.close()
+
+
+def test_an_undo_is_told_to_the_changelog_by_the_next_checkpoint(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    commit(store, [(b"a", b"1")])
+    commit(store, [(b"a", b"2"), (b"b", b"2")])
+    store.undo(1)
+    assert store.rewrites == {b"a", b"b"}
+    store.close()
+    store = open_task_store(tmp_path, SUB, 0)
+    assert store.rewrites == {b"a", b"b"}
+    commit(store, [])
+    assert store.rewrites == set()
+    store.close()
+
+
+def test_the_epoch_does_not_go_back(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    store.commit([], TaskMeta(sequence=1, epoch=4), None)
+    store.commit([], TaskMeta(sequence=2, epoch=9), None)
+    store.undo(1)
+    assert store.epoch == 9
+    store.close()
+
+
+def test_history_is_bounded_in_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "HISTORY_CHECKPOINTS_MAX", 3)
+    store = open_task_store(tmp_path, SUB, 0)
+    for number in range(10):
+        commit(store, [(b"a", b"%d" % number)])
+    assert [sequence for sequence, _ in store.checkpoints()] == [10, 9, 8, 7]
+    with pytest.raises(StateError, match="does not reach back to 6"):
+        store.undo(6)
+    store.undo(7)
+    assert store.rows() == [(b"a", b"6")]
+    store.close()
+
+
+def test_history_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "HISTORY_BYTES_MAX", 3_000)
+    store = open_task_store(tmp_path, SUB, 0)
+    for _ in range(10):
+        commit(store, [(b"a", bytes(1_000))])
+    assert [sequence for sequence, _ in store.checkpoints()] == [10, 9, 8]
+    store.close()
+
+
+def test_counting_anew_forgets_the_history(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    for _ in range(5):
+        commit(store, [(b"a", b"1")])
+    store.apply([(b"a", b"2")], meta(3), 40, set())
+    assert [sequence for sequence, _ in store.checkpoints()] == [3, 5]
+    store.undo(5)
+    assert store.rows() == [(b"a", b"1")]
+    store.close()
+
+
+def test_the_map_grows_as_the_state_does(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    large = os.urandom(1 << 20)
+    for number in range(40):
+        commit(store, [(b"%d" % number, large)])
+    assert len(store.rows()) == 40
+    store.close()
+    store = open_task_store(tmp_path, SUB, 0)
+    assert store.get(b"39") == large
+    commit(store, [(b"more", large)])
+    store.close()
+
+
+def test_a_failed_transaction_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    commit(store, [(b"a", b"1")], 5)
+    with pytest.raises(StateError, match="BAD_VALSIZE"):
+        commit(store, [(b"a", b"2"), (bytes(600), b"name too long")], 9)
+    assert (store.rows(), store.sequence, store.changelog_position) == ([(b"a", b"1")], 1, 5)
+    commit(store, [(b"a", b"3")])
+    assert store.rows() == [(b"a", b"3")]
+    store.close()
+
+
+def test_one_owner_at_a_time(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    with pytest.raises(StateInUseError, match=f"in use by process {os.getpid()}"):
+        open_task_store(tmp_path, SUB, 0)
+    store.close()
+    open_task_store(tmp_path, SUB, 0).close()
+
+
+def test_another_process_is_refused_too(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    program = "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.flock(f, fcntl.LOCK_EX|fcntl.LOCK_NB)"
+    lock = tmp_path / SUB.name / "0" / "owner.lock"
+    done = subprocess.run([sys.executable, "-c", program, str(lock)], capture_output=True)
+    assert b"BlockingIOError" in done.stderr
+    store.close()
+    subprocess.run([sys.executable, "-c", program, str(lock)], check=True)
+
+
+def test_state_of_topics_that_are_gone_is_cleared(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0, identity="topic-1")
+    commit(store, [(b"a", b"1")], 7)
+    store.close()
+    store = open_task_store(tmp_path, SUB, 0, identity="topic-1")
+    assert store.rows()
+    store.close()
+    store = open_task_store(tmp_path, SUB, 0, identity="topic-2")
+    assert (store.rows(), store.sequence, store.changelog_position) == ([], 0, 0)
+    store.close()
+
+
+def test_a_changed_layout_is_refused_and_a_new_step_is_not(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    store.agree({"delays": "tumbling(10 ms) count"}, "")
+    commit(store, [(b"a", b"1")])
+    store.agree({"delays": "tumbling(10 ms) count", "more": "tumbling(5 ms) sum"}, "")
+    with pytest.raises(
+        LayoutChangedError, match=r"written as tumbling.10 ms. count, but the step is"
+    ):
+        store.agree({"delays": "tumbling(20 ms) count", "more": "tumbling(5 ms) sum"}, "")
+    with pytest.raises(LayoutChangedError, match=r'"more" .* not in the pipeline any more'):
+        store.agree({"delays": "tumbling(10 ms) count"}, "")
+    store.close()
+
+
+def test_damaged_state_is_named(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    commit(store, [(b"a", b"1")])
+    store.close()
+    (tmp_path / SUB.name / "0" / "data.mdb").write_bytes(b"garbage" * 4096)
+    with pytest.raises(StateError, match="remove the folder"):
+        open_task_store(tmp_path, SUB, 0)
+
+
+names = st.none() | st.binary(max_size=keys.KEY_SIZE_MAX + 50)
+
+
+@given(names, st.integers(-(2**62), 2**62), st.binary())
+def test_a_row_is_found_again_by_its_name(key: bytes | None, end: int, row: bytes) -> None:
+    prefix = keys.window_prefix(keys.store_id("delays"), end)
+    name = keys.row_name(prefix, key)
+    assert name.startswith(prefix)
+    assert len(name) <= 420
+    assert keys.end_of(name) == end
+    assert keys.split_row(name, keys.row_value(key, row)) == (key, row)
+
+
+@given(st.integers(-(2**62), 2**62), st.integers(-(2**62), 2**62))
+def test_windows_are_ordered_by_time(one: int, other: int) -> None:
+    store = keys.store_id("delays")
+    assert (one < other) == (keys.window_prefix(store, one) < keys.window_prefix(store, other))
