@@ -5,14 +5,13 @@ The module is written in the typed subset that mypyc compiles.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 TIMESTAMP_MIN_MS: Final = -62_135_596_800_000
 TIMESTAMP_MAX_MS: Final = 253_402_300_799_999
@@ -36,7 +35,8 @@ def milliseconds_of(moment: object) -> int:
             raise ValueError(
                 f"event time {moment!r} has no time zone; write .replace(tzinfo=UTC) if it is UTC"
             )
-        return (moment - _EPOCH) // _MILLISECOND
+        since = moment - _EPOCH
+        return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
     if isinstance(moment, int) and not isinstance(moment, bool):
         return moment
     raise TypeError(

@@ -4,9 +4,8 @@ The function gets columns and walks them record by record: what one record cause
 the next one is looked at, however the records are cut into chunks. It is source text, compiled once
 per task:
 
-    def run(count, values, keys, timestamps, writers, ends):
-        ...
-        for i in range(count):
+    def run(start, stop, values, keys, timestamps, writers, ends, f0=..., f1=...):
+        for i in range(start, stop):
             v0 = values[i]; k0 = keys[i]
             if f0(v0):                                        # filter
                 x1 = f1(v0)                                   # key_by
@@ -59,9 +58,9 @@ NESTED_LOOPS_MAX: Final = 18
 _encode_msgpack = msgspec.msgpack.Encoder(order="deterministic").encode
 
 _HEAD = """\
-def run(count, values, keys, timestamps, writers, ends):
+def run(start, stop, values, keys, timestamps, writers, ends{bound}):
 {setup}
-    for i in range(count):
+    for i in range(start, stop):
         v0 = values[i]
         k0 = keys[i]
 {body}
@@ -74,8 +73,9 @@ class Fused:
     """A compiled tree.
 
     Attributes:
-        run: Processes columns; returns the number of late records of each window, in the order of
-            `windows`. `ends` holds a list for each of them: the end of each record's window.
+        run: Processes columns from `start` up to `stop`; returns the number of late records of
+            each window, in the order of `windows`. `ends` holds a list for each of them: the end
+            of each record's window.
         collectors: Where it puts what it writes, by topic.
         windows: The windowed steps that it fills.
         source: Its text, for the curious.
@@ -117,6 +117,7 @@ def fuse(
         writer.write(step, "v0", "k0", indent=2, loops=1)
     setup = [f"    {each}" for each in writer.setup] or ["    pass"]
     source = _HEAD.format(
+        bound="".join(f", {name}={name}_" for name in writer.bound),
         setup="\n".join(setup),
         body="\n".join(line for line, _ in writer.body) or "        pass",
         late="".join(f"late_{number}, " for number in range(len(writer.windows))),
@@ -140,12 +141,14 @@ class _Writer:
 
     Attributes:
         scope: The names that the text uses.
+        bound: Those that become locals, by being defaults of parameters.
         setup: Lines before the loop.
         body: Lines in the loop, with the step that each belongs to.
     """
 
     def __init__(self, tables: Mapping[str, TableView], rows: Mapping[str, WindowRows]) -> None:
         self.scope: dict[str, Any] = {"plain": encode_plain, "LATE": LATE}
+        self.bound: list[str] = []
         self.setup: list[str] = []
         self.body: list[tuple[str, Node]] = []
         self.collectors: dict[str, Collector] = {}
@@ -271,7 +274,7 @@ class _Writer:
         """Makes something known to the text, as a local variable."""
         name = self._name("f")
         self.scope[f"{name}_"] = thing
-        self.setup.append(f"{name} = {name}_")
+        self.bound.append(name)
         return name
 
     def _name(self, kind: str) -> str:

@@ -33,9 +33,13 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """Columns on their way through a tree."""
+    """Columns on their way through a tree.
 
-    __slots__ = ("keys", "offsets", "times", "timestamps", "values", "writers")
+    Attributes:
+        ends: For each window of the tree, the end of each record's window, as far as it was run.
+    """
+
+    __slots__ = ("ends", "keys", "offsets", "times", "timestamps", "values", "writers")
 
     def __init__(
         self,
@@ -53,19 +57,7 @@ class Batch:
         self.offsets = offsets
         self.times = times
         self.writers = writers
-
-    def slice(self, start: int, stop: int) -> Batch:
-        """Returns the rows from `start` up to `stop`."""
-        if start == 0 and stop == len(self.values):
-            return self
-        return Batch(
-            values=self.values[start:stop],
-            keys=self.keys[start:stop],
-            timestamps=self.timestamps[start:stop],
-            offsets=self.offsets[start:stop],
-            times=self.times[start:stop],
-            writers=self.writers[start:stop],
-        )
+        self.ends: list[list[int]] = []
 
 
 class Branch:
@@ -134,43 +126,45 @@ class Flow:
 
     # Records.
 
-    def run(self, batch: Batch) -> None:
-        """Sends records through the entry's tree; no window closes among them."""
-        if not batch.values:
+    def run(self, batch: Batch, start: int, stop: int) -> None:
+        """Sends some records through the entry's tree; no window closes among them."""
+        if start == stop:
             return
-        self._run(self._entry, batch)
-        for topic, collector in self._entry.fused.collectors.items():
+        self._run(self._entry, batch, start, stop)
+        for topic in self._entry.fused.collectors:
             write = self._writes.get(topic)
             times = batch.times
             if write is not None and write.lag_ms:
                 times = [time - write.lag_ms for time in times]
             self._scatter(topic, self._entry, batch, times)
-            assert not collector.keys
 
-    def _run(self, branch: Branch, batch: Batch) -> None:
+    def _run(self, branch: Branch, batch: Batch, start: int, stop: int) -> None:
         fused = branch.fused
-        ends = [
+        if not batch.ends:
+            batch.ends = [[] for _ in fused.windows]
+        for node, ends in zip(fused.windows, batch.ends, strict=True):
             assign(
+                ends,
                 batch.timestamps,
                 batch.times,
+                stop,
                 node.windows.size_ms,
                 node.grace_ms,
                 self.closed_through.get(node.name, NO_TIME),
             )
-            for node in fused.windows
-        ]
         try:
             late = fused.run(
-                len(batch.values),
+                start,
+                stop,
                 batch.values,
                 batch.keys,
                 batch.timestamps,
                 batch.writers,
-                ends,
+                batch.ends,
             )
         except Exception as error:  # noqa: BLE001 (whatever a user's function may raise)
-            node, index = fused.blame(error.__traceback__)
-            self._fail(node or branch.tree.root, batch.offsets[index], error)
+            failed, index = fused.blame(error.__traceback__)
+            self._fail(failed or branch.tree.root, batch.offsets[index], error)
         self.late_records += sum(late)
 
     def _scatter(self, topic: str, branch: Branch, batch: Batch, times: list[int]) -> None:
@@ -228,7 +222,7 @@ class Flow:
             times=moments,
             writers=[0] * count,
         )
-        self._run(branch, batch)
+        self._run(branch, batch, 0, count)
         for topic in branch.fused.collectors:
             write = self._writes.get(topic)
             times = moments

@@ -28,6 +28,9 @@ PARTITIONS_CACHED_MAX: Final = 100_000
 """Keys whose partition is remembered; beyond that they are forgotten all at once."""
 
 
+_pack: Final = POSITION.pack
+
+
 class TooManyOutputsError(Exception):
     """One input caused more outputs than sequences can number; its arguments: offset, message."""
 
@@ -116,19 +119,18 @@ class Outbox:
         """
         keys = collector.keys
         values = collector.values
-        position = 0
-        for index in collector.indices:
+        writer = self._writer
+        epoch = self._epoch
+        for position, index in enumerate(collector.indices):
             key = keys[position]
             pile = self._pile(self._partition(key))
             pile.keys.append(key)
             pile.values.append(values[position])
             pile.timestamps.append(timestamps[index])
-            if self._writer >= 0:
+            if writer >= 0:
                 sequence = self._next_sequence(offsets[index])
-                header = POSITION.pack(self._writer, self._epoch, sequence, times[index])
-                pile.headers.append(((HEADER, header),))
-            position += 1
-        self.count += position
+                pile.headers.append(((HEADER, _pack(writer, epoch, sequence, times[index])),))
+        self.count += len(keys)
         collector.clear()
 
     def begin_drain(self, offset: int) -> None:

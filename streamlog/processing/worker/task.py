@@ -164,10 +164,10 @@ class Task:
         batch, breaks = self._reader.admit(columns, self._flow.clocks)
         start = 0
         for each in breaks:
-            self._flow.run(batch.slice(start, each.position))
+            self._flow.run(batch, start, each.position)
             self._break(each)
             start = each.position
-        self._flow.run(batch.slice(start, len(batch.values)))
+        self._flow.run(batch, start, len(batch.values))
         self._failed = False
         self._records_in += len(columns)
         if len(columns):

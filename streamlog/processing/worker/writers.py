@@ -41,6 +41,8 @@ FOREVER: Final = 2**62
 LATE: Final = NO_TIME
 """In place of a window's end."""
 
+_unpack: Final = POSITION.unpack
+
 Clock: TypeAlias = tuple[int, int]
 """Of one windowed step: how far its closing lags behind time (all graces on the way), its size."""
 
@@ -200,7 +202,7 @@ def _position(headers: Headers, index: int) -> tuple[int, int, int, int, int]:
     name, data = headers[0]
     if data is not None:
         if name == HEADER and len(data) == POSITION_SIZE:
-            writer, epoch, sequence, time = POSITION.unpack(data)
+            writer, epoch, sequence, time = _unpack(data)
             return writer, epoch, sequence, time, -1
         if name == MARKER_HEADER and len(data) == MARKER_SIZE:
             writer, epoch, sequence, time, kind = MARKER.unpack(data)
@@ -245,13 +247,18 @@ def boundary(time: int, lag: int, size: int) -> int:
 
 
 def assign(
-    timestamps: list[int], times: list[int], size: int, grace: int, closed_through: int
-) -> list[int]:
-    """Returns the end of each record's window, or `LATE` where that window is over for it."""
-    ends: list[int] = []
-    for index, timestamp in enumerate(timestamps):
+    ends: list[int],
+    timestamps: list[int],
+    times: list[int],
+    stop: int,
+    size: int,
+    grace: int,
+    closed_through: int,
+) -> None:
+    """Appends to `ends` up to index `stop`: the end of a record's window, `LATE` if it is over."""
+    for index in range(len(ends), stop):
+        timestamp = timestamps[index]
         end = timestamp - timestamp % size + size
         if end + grace <= times[index] or end <= closed_through:
             end = LATE
         ends.append(end)
-    return ends

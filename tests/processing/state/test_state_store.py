@@ -187,7 +187,10 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
 
 def test_another_process_is_refused_too(tmp_path: Path) -> None:
     store = open_task_store(tmp_path, SUB, 0)
-    program = "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.flock(f, fcntl.LOCK_EX|fcntl.LOCK_NB)"
+    program = (
+        "import fcntl, sys; f = open(sys.argv[1], 'r+'); "
+        "fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    )
     lock = tmp_path / SUB.name / "0" / "owner.lock"
     done = subprocess.run([sys.executable, "-c", program, str(lock)], capture_output=True)
     assert b"BlockingIOError" in done.stderr
