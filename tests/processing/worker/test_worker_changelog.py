@@ -1,140 +1,209 @@
-"""Which checkpoints of a changelog count, whoever wrote in between, whatever compaction took."""
+"""A changelog gives back whole checkpoints of owners who still owned the task, and nothing else."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from streamlog import Stream, pipeline
 from streamlog.processing.errors import ChangelogError
 from streamlog.processing.state.meta import TaskMeta
-from streamlog.processing.state.store import TaskStore
+from streamlog.processing.state.store import TaskStore, open_task_store
 from streamlog.processing.worker.changelog import (
     ChangelogReplay,
     checkpoint_records,
     fence_record,
 )
-from streamlog.records.columns import Columns
+from streamlog.testing.memory_log import MemoryPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-Record = tuple[bytes, bytes | None]
+    from streamlog.processing.state.rows import Change
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TaskStore]:
-    store = TaskStore(tmp_path, os.open(tmp_path / "owner.lock", os.O_CREAT | os.O_RDWR))
-    yield store
-    store.close()
+@pipeline
+def restoring(events: Stream[str]) -> None:
+    events.to("restored")
+
+
+SUB = restoring.plan().sub_topologies[0]
 
 
 class Changelog:
-    """A log of records, some of which compaction may take."""
+    """A changelog in memory, with what owners do to it."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.log = MemoryPartition()
 
     def fence(self, epoch: int) -> None:
-        self.records.append(fence_record(epoch))
+        key, value = fence_record(epoch)
+        self.log.append([key], [value], [0])
 
-    def write(self, records: Iterable[Record]) -> None:
-        self.records += records
+    def write(
+        self, changes: list[Change], sequence: int, epoch: int, begins: int | None = None
+    ) -> None:
+        self.append(*self.records(changes, sequence, epoch, begins))
 
-    def compact(self) -> list[int]:
-        """The offsets that are left when each key keeps its newest record."""
-        newest = {key: offset for offset, (key, _) in enumerate(self.records)}
-        return sorted(newest.values())
+    def records(
+        self, changes: list[Change], sequence: int, epoch: int, begins: int | None = None
+    ) -> tuple[list[bytes], list[bytes | None]]:
+        meta = TaskMeta(sequence=sequence, epoch=epoch)
+        return checkpoint_records(changes, meta, self.log.end if begins is None else begins)
 
-    def replay(self, store: TaskStore, offsets: Iterable[int] | None = None) -> dict[bytes, bytes]:
-        kept = list(range(len(self.records)) if offsets is None else offsets)
-        replay = ChangelogReplay(store)
-        replay.feed(
-            Columns(
-                kept,
-                [0] * len(kept),
-                [self.records[each][0] for each in kept],
-                [self.records[each][1] for each in kept],
-            )
-        )
-        replay.finish(len(self.records))
-        return dict(store.rows())
+    def append(self, keys: list[bytes], values: list[bytes | None]) -> None:
+        self.log.append(keys, values, [0] * len(keys))
 
 
-def checkpoint(rows: dict[str, str], *, epoch: int, begins: int, sequence: int = 1) -> list[Record]:
-    changes: list[Record] = [(name.encode(), value.encode()) for name, value in rows.items()]
-    keys, values = checkpoint_records(changes, TaskMeta(sequence=sequence, epoch=epoch), begins)
-    return list(zip(keys, values, strict=True))
+def restore(store: TaskStore, changelog: Changelog, *, chunk: int = 1_000) -> ChangelogReplay:
+    replay = ChangelogReplay(store)
+    position = store.changelog_position
+    while position < changelog.log.end:
+        columns = changelog.log.read(position, chunk)
+        replay.feed(columns)
+        position = columns.offsets[-1] + 1
+    replay.finish(position)
+    return replay
 
 
-def test_a_checkpoint_counts_with_its_marker(store: TaskStore) -> None:
-    log = Changelog()
-    log.fence(1)
-    log.write(checkpoint({"a": "1", "b": "1"}, epoch=1, begins=1))
-    log.write(checkpoint({"a": "2"}, epoch=1, begins=4, sequence=2)[:-1])
-    assert log.replay(store) == {b"a": b"1", b"b": b"1"}
-    assert store.rewrites == {b"a"}
+@pytest.fixture
+def store(tmp_path: Path) -> TaskStore:
+    return open_task_store(tmp_path, SUB, 0)
 
 
-def test_what_a_fenced_owner_writes_is_void(store: TaskStore) -> None:
-    log = Changelog()
-    log.fence(1)
-    log.fence(2)
-    log.write(checkpoint({"a": "late"}, epoch=1, begins=1))
-    log.write(checkpoint({"b": "unaware"}, epoch=2, begins=2))
-    log.fence(3)
-    assert log.replay(store) == {}
-    assert store.rewrites == {b"a", b"b"}
-
-
-@pytest.mark.parametrize("compacted", [False, True])
-def test_rows_of_another_between_the_batches_of_a_checkpoint_are_not_adopted(
-    store: TaskStore, compacted: bool
-) -> None:
-    # After compaction there are no more records before the marker than the checkpoint had.
-    log = Changelog()
-    log.fence(1)
-    log.fence(2)
-    mine = checkpoint({"a": "new", "b": "new", "c": "new"}, epoch=2, begins=2)
-    log.write(mine[:2])
-    log.write(checkpoint({"a": "old", "b": "old"}, epoch=1, begins=1)[:-1])
-    log.write(mine[2:])
-    assert log.replay(store, log.compact() if compacted else None) == {}
-    assert store.rewrites == {b"a", b"b", b"c"}
-
-
-def test_a_fence_between_the_batches_of_a_checkpoint_voids_it(store: TaskStore) -> None:
-    log = Changelog()
-    log.fence(1)
-    mine = checkpoint({"a": "1", "b": "1"}, epoch=1, begins=1)
-    log.write(mine[:1])
-    log.fence(2)
-    log.write(mine[1:])
-    assert log.replay(store, log.compact()) == {}
-
-
-def test_compaction_within_a_checkpoint_leaves_it_whole(store: TaskStore) -> None:
-    log = Changelog()
-    log.fence(1)
-    log.write(checkpoint({"a": "1", "b": "1"}, epoch=1, begins=1))
-    log.write(checkpoint({"a": "2"}, epoch=1, begins=4, sequence=2))
-    assert log.replay(store, log.compact()) == {b"a": b"2", b"b": b"1"}
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+def test_checkpoints_come_back(store: TaskStore, chunk: int) -> None:
+    changelog = Changelog()
+    changelog.fence(1)
+    changelog.write([(b"a", b"1"), (b"b", b"1")], 1, 1)
+    changelog.write([(b"a", None), (b"c", b"2")], 2, 1)
+    restore(store, changelog, chunk=chunk)
+    assert store.rows() == [(b"b", b"1"), (b"c", b"2")]
+    assert (store.sequence, store.epoch) == (2, 1)
+    assert store.changelog_position == changelog.log.end
     assert store.rewrites == set()
+    store.close()
 
 
-def test_an_owner_that_took_no_checkpoint_is_remembered(store: TaskStore) -> None:
-    log = Changelog()
-    log.fence(5)
-    log.replay(store)
-    assert store.epoch == 5
-    store.clear()
-    assert store.epoch == 5
+def test_rows_without_their_marker_do_not_count(store: TaskStore) -> None:
+    changelog = Changelog()
+    changelog.write([(b"a", b"1")], 1, 1)
+    keys, values = changelog.records([(b"a", b"2"), (b"b", b"2")], 2, 1)
+    changelog.append(keys[:-1], values[:-1])
+    changelog.fence(2)
+    restore(store, changelog)
+    assert store.rows() == [(b"a", b"1")]
+    assert store.rewrites == {b"a", b"b"}
+    store.close()
 
 
-def test_a_stranger_in_the_changelog_is_named(store: TaskStore) -> None:
-    log = Changelog()
-    log.write([(b"what", b"ever")])
-    with pytest.raises(ChangelogError, match="offset 0"):
-        log.replay(store)
+def test_what_an_owner_writes_behind_a_newer_ones_fence_is_void(store: TaskStore) -> None:
+    changelog = Changelog()
+    changelog.write([(b"a", b"1")], 1, 1)
+    changelog.fence(2)
+    changelog.write([(b"a", b"zombie"), (b"z", b"zombie")], 2, 1)
+    replay = restore(store, changelog)
+    assert store.rows() == [(b"a", b"1")]
+    assert store.rewrites == {b"a", b"z"}
+    assert replay.highest_epoch == 2
+    store.close()
+
+
+def test_a_checkpoint_into_which_somebody_wrote_is_void(store: TaskStore) -> None:
+    changelog = Changelog()
+    changelog.fence(2)
+    keys, values = changelog.records([(b"a", b"1"), (b"b", b"1")], 1, 2)
+    changelog.append(keys[:1], values[:1])
+    changelog.append([b"rz"], [b"zombie"])
+    changelog.append(keys[1:], values[1:])
+    restore(store, changelog)
+    assert store.rows() == []
+    assert store.sequence == 0
+    store.close()
+
+
+def test_a_checkpoint_that_does_not_continue_what_its_owner_knew_is_void(store: TaskStore) -> None:
+    changelog = Changelog()
+    changelog.fence(2)
+    known = changelog.log.end
+    changelog.write([(b"z", b"zombie")], 1, 1)
+    changelog.write([(b"a", b"1")], 1, 2, begins=known)
+    restore(store, changelog)
+    assert store.rows() == []
+    assert store.rewrites == {b"a", b"z"}
+    store.close()
+
+
+def test_the_next_checkpoint_makes_void_rows_good(store: TaskStore) -> None:
+    changelog = Changelog()
+    changelog.write([(b"a", b"1")], 1, 1)
+    changelog.fence(2)
+    changelog.write([(b"a", b"zombie")], 2, 1)
+    changelog.fence(3)
+    restore(store, changelog)
+    assert store.rewrites == {b"a"}
+    changelog.write([(b"a", b"1")], 2, 3)
+    restore(store, changelog)
+    assert store.rewrites == set()
+    assert store.rows() == [(b"a", b"1")]
+    store.close()
+
+
+def test_compaction_takes_nothing_away(store: TaskStore) -> None:
+    changelog = Changelog()
+    changelog.fence(1)
+    changelog.write([(b"a", b"1"), (b"b", b"1")], 1, 1)
+    changelog.write([(b"a", b"2")], 2, 1)
+    changelog.write([(b"c", b"3")], 3, 1)
+    columns = changelog.log.columns
+    newest = {key: index for index, key in enumerate(columns.keys)}
+    kept = sorted(newest.values())
+    replay = ChangelogReplay(store)
+    for index in kept:
+        replay.feed(columns.slice(index, index + 1))
+    replay.finish(changelog.log.end)
+    assert store.rows() == [(b"a", b"2"), (b"b", b"1"), (b"c", b"3")]
+    assert store.sequence == 3
+    store.close()
+
+
+def test_what_is_no_changelog_is_refused(store: TaskStore) -> None:
+    for key, value in ((None, b"x"), (b"?", b"x"), (b"m", b"garbage"), (b"f", None)):
+        changelog = Changelog()
+        changelog.log.append([key], [value], [0])
+        with pytest.raises(ChangelogError, match="offset 0 which no checkpoint writes"):
+            restore(store, changelog)
+    store.close()
+
+
+changes = st.dictionaries(
+    st.sampled_from([b"a", b"b", b"c", b"d"]), st.none() | st.binary(max_size=2), max_size=4
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(changes, max_size=8), st.integers(0, 8), st.integers(1, 5))
+def test_wherever_the_local_state_stopped_it_ends_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[dict[bytes, bytes | None]],
+    known: int,
+    chunk: int,
+) -> None:
+    changelog = Changelog()
+    store = open_task_store(tmp_path_factory.mktemp("state"), SUB, 0)
+    model: dict[bytes, bytes] = {}
+    for number, step in enumerate(steps):
+        changelog.write(list(step.items()), number + 1, 1)
+        model.update({key: value for key, value in step.items() if value is not None})
+        for key in [key for key, value in step.items() if value is None]:
+            model.pop(key, None)
+        if number < known:
+            meta = TaskMeta(sequence=number + 1, epoch=1)
+            store.commit(list(step.items()), meta, changelog.log.end)
+    restore(store, changelog, chunk=chunk)
+    assert dict(store.rows()) == model
+    assert store.sequence == len(steps)
+    store.close()
