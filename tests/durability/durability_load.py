@@ -111,6 +111,8 @@ class LoadingProducer:
                 "acks": "all",
                 "compression.type": codec,
                 "linger.ms": 2,
+                # What gathers while the server is down must still fit the tests' small segments.
+                "batch.size": 1 << 16,
                 "message.timeout.ms": DELIVERY_TIMEOUT_MS,
                 "socket.connection.setup.timeout.ms": 1000,
                 "reconnect.backoff.ms": 20,
