@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-import msgspec
-
+from streamlog.errors import UsageError
 from streamlog.processing.dsl.checks import TOPIC_NAME_LENGTH_MAX, plan_error
 from streamlog.processing.dsl.nodes import (
     KeyByNode,
@@ -18,6 +17,7 @@ from streamlog.processing.dsl.nodes import (
     WindowNode,
 )
 from streamlog.processing.state.keys import store_id
+from streamlog.serde.msgpack import MsgpackSerde
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,8 +84,8 @@ def check_cut_type(cut: KeyByNode | MergeNode) -> None:
             at=cut.location,
         )
     try:
-        msgspec.msgpack.Decoder(cast("Any", cut.value_type))
-    except (TypeError, ValueError, NameError) as error:
+        MsgpackSerde(cast("type[object]", cut.value_type))
+    except (TypeError, ValueError, NameError, UsageError) as error:
         raise plan_error(
             f"records pass a topic at {cut.name}, and {cut.value_type!r} cannot be read back: "
             f"{error}",
