@@ -8,6 +8,9 @@ import click
 
 from streamlog.cli.command import Command, invocation
 
+INITIAL_REBALANCE_DELAY_MS = 500
+"""How long an empty group waits for more members; Kafka's three seconds are for large fleets."""
+
 
 @click.command(
     "server",
@@ -48,6 +51,7 @@ def command(
 
     async def main() -> None:
         from streamlog.broker.config import BrokerConfig
+        from streamlog.broker.groups.config import GroupConfig
         from streamlog.cli.embedded import data_folder, listen_address, open_server
         from streamlog.cli.output import note
         from streamlog.cli.systemd import READY, STOPPING, notify
@@ -59,6 +63,7 @@ def command(
             listen=tuple(listen_address(text) for text in listen),
             advertise=parse_address(advertise) if advertise else None,
             partitions_default=partitions,
+            groups=GroupConfig(initial_rebalance_delay_ms=INITIAL_REBALANCE_DELAY_MS),
         )
         async with stop_asked_by_signals() as stop, open_server(config) as broker:
             for host, port in broker.addresses:
