@@ -32,6 +32,7 @@ from streamlog import (
     sum_,
     tumbling,
 )
+from streamlog.testing import drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -321,3 +322,21 @@ def test_a_long_wild_run_equals_the_straight_one(seed: int) -> None:
                 for n in range(rng.choice([0, 50, 300]))
             ]
     both_ways(all_shapes, inputs, seed, 600)
+
+
+def test_results_of_two_windows_meet_in_one_topic_and_neither_is_late() -> None:
+    @pipeline
+    def meeting(events: Stream[int]) -> None:
+        quick = events.window(tumbling(ms(10))).count(name="quick")
+        slow = events.window(tumbling(ms(10)), grace=ms(20)).count(name="slow")
+        both = quick.merge(slow).key_by(lambda _: "all", name="by-nothing")
+        both.window(tumbling(ms(10))).count(name="both").to("both")
+
+    with drive(meeting) as t:
+        # The last record moves time so far that each of the two closes several windows at once.
+        for timestamp in (1, 11, 21, 95):
+            t.send("events", timestamp, key="k", timestamp=timestamp)
+        t.run()
+        found = {record.timestamp: record.value["value"] for record in t.read("both")}
+        assert found == {9: 2, 19: 2, 29: 2}
+        assert t.late_records == 0

@@ -182,7 +182,7 @@ class Flow:
         for branch, (lag, size) in zip(self._windows, self.clocks, strict=True):
             name = branch.tree.root.name
             through = boundary(time, lag, size)
-            if time != NO_TIME and through > self.closed_through.get(name, NO_TIME):
+            if through > self.closed_through.get(name, NO_TIME):
                 self.closed_through[name] = through
                 self._emit(branch, self.rows[name].close(through), cause)
         self._time_before = time
