@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from streamlog.processing.dsl.location import Location
+    from streamlog.processing.operators.operator import Operator, OperatorContext
     from streamlog.processing.operators.specs import AggregateSpec
     from streamlog.processing.windows.tumbling import TumblingWindows
     from streamlog.serde.base import Serde
@@ -155,6 +156,39 @@ class ToNode:
     encode: Callable[[Value], bytes | None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OperatorNode:
+    """A step with state that is none of the above; see `operators.operator`."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parents: tuple[StreamNode, ...] = field(repr=False)
+    """One for each port, in order; the same node may stand on several."""
+    make: Callable[[OperatorContext], Operator]
+    layout: str
+    """What the rows look like, in words and numbers: state of another layout is refused."""
+    lag_ms: int = 0
+    """How far the timestamps of results may be behind the task's time: waiting and grace."""
+    tick_ms: int | None = None
+    """Multiples of this are when `advance` is called; `None`: never."""
+    wall: bool = False
+    """Whether `tick` is called."""
+    needs_key_order: bool = True
+    """Whether equal keys must be together; false for steps that look at single records."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SideNode:
+    """What leaves an operator by another exit than its results."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: OperatorNode = field(repr=False)
+    exit: str
+
+
 StreamNode: TypeAlias = (
     SourceNode
     | MapNode
@@ -165,6 +199,8 @@ StreamNode: TypeAlias = (
     | MergeNode
     | JoinNode
     | WindowNode
+    | OperatorNode
+    | SideNode
 )
 Node: TypeAlias = StreamNode | ToNode | TableNode
 
@@ -174,7 +210,7 @@ def parents_of(node: Node) -> tuple[StreamNode, ...]:
     match node:
         case SourceNode() | TableNode():
             return ()
-        case MergeNode():
+        case MergeNode() | OperatorNode():
             return node.parents
         case _:
             return (node.parent,)

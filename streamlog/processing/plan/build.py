@@ -218,7 +218,7 @@ def _anchor(window: WindowNode) -> Root:
     """Where going up from a windowed step ends."""
     node: StreamNode = window.parent
     while not isinstance(node, SourceNode | KeyByNode | MergeNode | WindowNode):
-        node = node.parent
+        node = parents_of(node)[0]
     return node
 
 

@@ -128,6 +128,20 @@ class TaskStore:
             cursor.close()
         return found
 
+    def scan_range(self, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yields the rows from `begin` up to, and not with, `end`, in the order of their names.
+
+        It must be over before the next write.
+        """
+        with _translated(self.folder):
+            cursor = self._read().cursor(self._rows)
+            if cursor.set_range(begin):
+                for name, value in cursor:
+                    if name >= end:
+                        break
+                    yield name, value
+            cursor.close()
+
     def distinct_prefixes(self, prefix: bytes, size: int) -> list[bytes]:
         """Returns the different first `size` bytes of the names that begin with a prefix.
 
