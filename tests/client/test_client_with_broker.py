@@ -33,6 +33,7 @@ from streamlog.client.errors import (
     UnknownTopicError,
 )
 from streamlog.client.membership.member import GroupMember, open_group_member
+from streamlog.client.positions import format_csv, parse_positions
 from streamlog.client.producer.producer import open_producer
 from streamlog.client.values import EARLIEST, LATEST, OffsetAndMetadata, TopicPartition
 from streamlog.errors import UnreachableError, UsageError
@@ -200,6 +201,32 @@ async def test_a_consumer_seeks_pauses_and_changes_its_assignment(tmp_path: Path
             assert await consumer.beginning_offsets([T0]) == {T0: 0}
             with pytest.raises(UsageError, match=r"t\[0\] is not assigned"):
                 consumer.seek(T0, 1)
+
+
+async def test_a_consumer_goes_to_a_time_to_a_group_and_to_kept_positions(tmp_path: Path) -> None:
+    async with client_of(tmp_path, t=3) as client:
+        t1, t2 = TopicPartition("t", 1), TopicPartition("t", 2)
+        async with open_producer(client) as producer:
+            for number in range(20):
+                stamp = 1_000 + number
+                await producer.send("t", b"%d" % number, partition=number % 2, timestamp_ms=stamp)
+        async with open_consumer(client) as consumer:
+            await consumer.assign({T0: 5, t1: 5, t2: 0})
+            assert await consumer.seek_to_time(1_018) == {T0: 9, t1: 9, t2: 0}
+            assert await read_all(consumer, 2) == {T0: [b"18"], t1: [b"19"], t2: []}
+            # There is nothing as late as that in partition 0: it goes on at its end.
+            assert await consumer.seek_to_time(1_019, [T0]) == {T0: 10}
+            await consumer.commit("shop", {T0: OffsetAndMetadata(3), t2: OffsetAndMetadata(0)})
+            assert await consumer.seek_to_group("shop") == {T0: 3, t2: 0}
+            assert consumer.positions() == {T0: 3, t1: 10, t2: 0}
+            kept = parse_positions(format_csv(consumer.positions()))
+            assert len((await read_all(consumer, 7))[T0]) == 7
+            assert await consumer.seek_to_group("nobody") == {}
+            await consumer.unassign([t1])
+            assert consumer.seek_to_positions(kept) == {T0: 3, t2: 0}
+            assert (await read_all(consumer, 7))[T0][0] == b"6"
+            with pytest.raises(UsageError, match=r"t\[1\] is not assigned"):
+                await consumer.seek_to_group("shop", [t1])
 
 
 async def test_an_offset_that_is_gone_is_an_error_or_reset_by_policy(tmp_path: Path) -> None:

@@ -90,6 +90,73 @@ class Consumer:
         self._state(partition).seek(self._start(partition, offset))
         self._fetcher.wake()
 
+    async def seek_to_time(
+        self, timestamp_ms: int, partitions: Iterable[TopicPartition] | None = None
+    ) -> dict[TopicPartition, int]:
+        """Goes on from the first records at or after a time; to the end where there is none.
+
+        Args:
+            timestamp_ms: Milliseconds since 1970.
+            partitions: Assigned ones; by default all of them.
+
+        Returns:
+            Where each partition is read from now. To begin there, look the offsets up with
+            `offsets_for_times` and `assign` them.
+        """
+        wanted = self._assigned(partitions)
+        # The ends come first: a record that arrives between the two look-ups is not passed over.
+        positions = await self.end_offsets(wanted)
+        found = await self.offsets_for_times(dict.fromkeys(wanted, timestamp_ms))
+        positions |= {each: at.offset for each, at in found.items() if at is not None}
+        return self._seek_all(positions)
+
+    async def seek_to_group(
+        self, group: str, partitions: Iterable[TopicPartition] | None = None
+    ) -> dict[TopicPartition, int]:
+        """Goes on from where a group stands now, without becoming a member of it.
+
+        Args:
+            group: A consumer group or a pipeline.
+            partitions: Assigned ones; by default all of them.
+
+        Returns:
+            Where each partition is read from now. Those that the group has not committed are
+            missing, and go on as they were.
+        """
+        found = await self.committed(group, self._assigned(partitions))
+        return self._seek_all({each: at.offset for each, at in found.items() if at is not None})
+
+    def seek_to_positions(
+        self, positions: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Goes on from kept positions: from `positions()`, or a file that `parse_positions` reads.
+
+        Returns:
+            Where each partition is read from now; those that are not assigned are left out.
+        """
+        return self._seek_all(positions)
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Where all assigned partitions are; those that are still being looked up are missing."""
+        return {
+            each: state.position
+            for each, state in self._states.items()
+            if state.position is not None
+        }
+
+    def _assigned(self, partitions: Iterable[TopicPartition] | None) -> list[TopicPartition]:
+        wanted = list(self._states if partitions is None else partitions)
+        for partition in wanted:
+            self._state(partition)
+        return wanted
+
+    def _seek_all(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Seeks those that are assigned: a rebalance may have taken some meanwhile."""
+        done = {each: at for each, at in positions.items() if each in self._states}
+        for partition, offset in done.items():
+            self.seek(partition, offset)
+        return done
+
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Returns no more of these partitions until they are resumed."""
         for partition in partitions:
