@@ -81,6 +81,17 @@ class Accumulator:
         """Takes a value that is not `None`."""
         raise AssertionError
 
+    def merge(self, other: Accumulator) -> None:
+        """Takes all that `other` of the same kind was given; ties are as if it came later.
+
+        `other` must not be used any more.
+        """
+        raise AssertionError
+
+    def remove(self, value: object) -> None:
+        """Takes a value back that was added before: only of those kinds that say they can."""
+        raise AssertionError
+
     def result(self) -> object:
         """Returns the aggregate of what was added."""
         raise AssertionError
@@ -104,6 +115,15 @@ class Count(Accumulator):
         """Counts one more."""
         self.count += 1
 
+    def merge(self, other: Accumulator) -> None:
+        """Adds the other's number."""
+        assert isinstance(other, Count)
+        self.count += other.count
+
+    def remove(self, value: object) -> None:
+        """Counts one less."""
+        self.count -= 1
+
     def result(self) -> object:
         """Returns the number of values."""
         return self.count
@@ -126,6 +146,15 @@ class Sum(Accumulator):
     def add(self, value: object, timestamp: int, writer: int) -> None:
         """Adds a number."""
         self.sum.add(value)
+
+    def merge(self, other: Accumulator) -> None:
+        """Adds the other's sum."""
+        assert isinstance(other, Sum)
+        self.sum.merge(other.sum)
+
+    def remove(self, value: object) -> None:
+        """Takes a number away."""
+        self.sum.remove(value)
 
     def result(self) -> object:
         """Returns the sum; 0 of nothing."""
@@ -151,6 +180,17 @@ class Mean(Accumulator):
         """Adds a number."""
         self.sum.add(value)
         self.count += 1
+
+    def merge(self, other: Accumulator) -> None:
+        """Adds the other's sum and number."""
+        assert isinstance(other, Mean)
+        self.sum.merge(other.sum)
+        self.count += other.count
+
+    def remove(self, value: object) -> None:
+        """Takes a number away."""
+        self.sum.remove(value)
+        self.count -= 1
 
     def result(self) -> object:
         """Returns the mean; `None` of nothing."""
@@ -184,6 +224,12 @@ class Extreme(Accumulator):
     def add(self, value: object, timestamp: int, writer: int) -> None:
         """Compares a value with the best so far."""
         self._compare(value)
+
+    def merge(self, other: Accumulator) -> None:
+        """Compares the other's best with the best so far."""
+        assert isinstance(other, Extreme)
+        if other.value is not None:
+            self._compare(other.value)
 
     def _compare(self, value: Any) -> None:  # noqa: ANN401 (whatever compares with its like)
         best = self.value
@@ -243,6 +289,12 @@ class Edge(Accumulator):
         self.writer = writer
         self.value = value
 
+    def merge(self, other: Accumulator) -> None:
+        """Compares the other's record with the best so far."""
+        assert isinstance(other, Edge)
+        if not other.empty:
+            self.add(other.value, other.timestamp, other.writer)
+
     def result(self) -> object:
         """Returns the value; `None` of nothing."""
         return self.value
@@ -274,6 +326,21 @@ class Row:
         for index, value in enumerate(values):
             if value is not None:
                 self.accumulators[index].add(value, timestamp, writer)
+
+    def merge(self, other: Row) -> None:
+        """Takes all that another row of the same step was given; that row is used up.
+
+        It is as if the other row's values were added after this one's, which shows only where
+        one writer's records of the same event time are in both.
+        """
+        for index, each in enumerate(other.accumulators):
+            self.accumulators[index].merge(each)
+
+    def remove(self, values: tuple[object, ...]) -> None:
+        """Takes values back that were added before, `None` likewise standing for nothing."""
+        for index, value in enumerate(values):
+            if value is not None:
+                self.accumulators[index].remove(value)
 
     def results(self) -> list[object]:
         """Returns each accumulator's result."""
@@ -326,5 +393,5 @@ def _accumulator(kind: str, codec: ValueCodec) -> Accumulator:
 
 def _sum_state(state: object) -> State:
     """A stored sum's state; MessagePack reads tuples as lists."""
-    whole, partials, float_seen, positive, negative, nans = cast("list[Any]", state)
-    return (whole, partials, float_seen, positive, negative, nans)
+    whole, partials, floats, positive, negative, nans = cast("list[Any]", state)
+    return (whole, partials, floats, positive, negative, nans)

@@ -23,20 +23,23 @@ HUGE: Final = 1e290
 _EXACT_INT_MAX: Final = 2**53
 _STORED_INT_MAX: Final = 2**63 - 1
 
-State = tuple[int | str, list[float], bool, int, int, int]
-"""Whole part (as text beyond 64 bits), partials, was any term a float, how many inf, -inf, NaN."""
+State = tuple[int | str, list[float], int, int, int, int]
+"""Whole part (as text beyond 64 bits), partials, how many terms were floats, were inf, -inf, NaN.
+
+How many were, and not whether any was: taking terms away again leaves what adding the others does.
+"""
 
 
 class ExactSum:
     """The sum of the terms so far."""
 
-    __slots__ = ("float_seen", "high", "low", "nans", "negative", "positive", "whole")
+    __slots__ = ("floats", "high", "low", "nans", "negative", "positive", "whole")
 
     def __init__(self) -> None:
         self.whole: int = 0
         self.high: float = 0.0
         self.low: list[float] = []
-        self.float_seen: bool = False
+        self.floats: int = 0
         self.positive: int = 0
         self.negative: int = 0
         self.nans: int = 0
@@ -52,9 +55,9 @@ class ExactSum:
 
     def add_float(self, term: float) -> None:
         """Adds a float."""
-        self.float_seen = True
+        self.floats += 1
         if not -HUGE < term < HUGE:
-            self._add_rare(term)
+            self._count_rare(term, 1)
             return
         high = self.high
         total = high + term
@@ -65,16 +68,41 @@ class ExactSum:
         else:
             self._add_to_partials(term)
 
-    def _add_rare(self, term: float) -> None:
+    def remove(self, term: object) -> None:
+        """Takes an int or a float away that was added before."""
+        if isinstance(term, float):
+            self.floats -= 1
+            if not -HUGE < term < HUGE:
+                self._count_rare(term, -1)
+            else:
+                self._add_to_partials(-term)
+        elif isinstance(term, int):
+            self.whole -= term
+        else:
+            raise TypeError(f"sums take int and float, this is {term!r}")
+
+    def merge(self, other: ExactSum) -> None:
+        """Adds all terms of another sum."""
+        self.whole += other.whole
+        self.floats += other.floats
+        self.positive += other.positive
+        self.negative += other.negative
+        self.nans += other.nans
+        for partial in other.low:
+            self._add_to_partials(partial)
+        if other.high != 0.0:
+            self._add_to_partials(other.high)
+
+    def _count_rare(self, term: float, sign: int) -> None:
         if math.isnan(term):
-            self.nans += 1
+            self.nans += sign
         elif math.isinf(term):
             if term > 0:
-                self.positive += 1
+                self.positive += sign
             else:
-                self.negative += 1
+                self.negative += sign
         else:
-            self.whole += int(term)
+            self.whole += sign * int(term)
 
     def _add_to_partials(self, term: float) -> None:
         """Shewchuk's grow-expansion; `low` is in growing order, `high` above it."""
@@ -97,7 +125,7 @@ class ExactSum:
 
     def result(self) -> int | float:
         """Returns the sum: an int if all terms were, else the nearest float."""
-        if not self.float_seen:
+        if self.floats == 0:
             return self.whole
         if self.nans or (self.positive and self.negative):
             return math.nan
@@ -125,11 +153,11 @@ class ExactSum:
         whole: int | str = self.whole
         if not -_STORED_INT_MAX <= self.whole <= _STORED_INT_MAX:
             whole = hex(self.whole)
-        return (whole, canonical, self.float_seen, self.positive, self.negative, self.nans)
+        return (whole, canonical, self.floats, self.positive, self.negative, self.nans)
 
     def restore(self, state: State) -> None:
         """Becomes what `state` was taken of."""
-        whole, canonical, self.float_seen, self.positive, self.negative, self.nans = state
+        whole, canonical, self.floats, self.positive, self.negative, self.nans = state
         self.whole = int(whole, 16) if isinstance(whole, str) else whole
         self.high = canonical[0] if canonical else 0.0
         self.low = canonical[:0:-1]

@@ -70,6 +70,42 @@ def test_a_stored_row_goes_on_where_it_was(records: list[Seen], cut: int) -> Non
     assert row.encode() == whole.encode()
 
 
+@given(seen, st.integers(0, 20))
+def test_merging_rows_is_adding_all_their_records(records: list[Seen], cut: int) -> None:
+    factory = RowFactory(KINDS, [None] * len(KINDS))
+    row = row_of(factory, records[:cut])
+    row.merge(row_of(factory, records[cut:]))
+    whole = row_of(factory, records)
+    assert repr(row.results()) == repr(whole.results())
+    assert row.encode() == whole.encode()
+
+
+@given(seen, st.integers(0, 20))
+def test_rows_of_different_writers_merge_in_any_order(records: list[Seen], cut: int) -> None:
+    factory = RowFactory(KINDS, [None] * len(KINDS))
+    mine = [(value, timestamp, 0) for value, timestamp, _ in records[:cut]]
+    others = [(value, timestamp, 1) for value, timestamp, _ in records[cut:]]
+    row, other = row_of(factory, mine), row_of(factory, others)
+    row.merge(other)
+    turned = row_of(factory, others)
+    turned.merge(row_of(factory, mine))
+    assert row.encode() == turned.encode()
+
+
+@given(seen, seen)
+def test_what_is_taken_back_leaves_no_trace(kept: list[Seen], taken: list[Seen]) -> None:
+    factory = RowFactory(KINDS[:3], [None] * 3)
+    row = factory.new()
+    for value, timestamp, writer in taken + kept:
+        row.add((value,) * 3, timestamp, writer)
+    for value, _, _ in taken:
+        row.remove((value,) * 3)
+    whole = factory.new()
+    for value, timestamp, writer in kept:
+        whole.add((value,) * 3, timestamp, writer)
+    assert row.encode() == whole.encode()
+
+
 def test_of_nothing() -> None:
     factory = RowFactory(KINDS, [None] * len(KINDS))
     row = row_of(factory, [(None, 1, 1), (None, 2, 1)])

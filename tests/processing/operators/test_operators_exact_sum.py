@@ -84,3 +84,26 @@ def test_special_terms(values: list[float], result: float) -> None:
 def test_what_is_no_number_is_refused(term: object) -> None:
     with pytest.raises(TypeError, match="sums take int and float"):
         ExactSum().add(term)
+
+
+@given(terms, terms)
+def test_merging_is_adding_all_terms(mine: list[float], others: list[float]) -> None:
+    total = summed(mine)
+    total.merge(summed(others))
+    assert repr(total.state()) == repr(summed(mine + others).state())
+
+
+@given(terms, terms, st.integers(0, 2**32))
+@example([1e16], [1.0, math.nan, math.inf], 0)
+@example([1], [0.5, 1e300], 0)
+def test_taking_terms_back_leaves_the_sum_of_the_others(
+    kept: list[float], taken: list[float], seed: int
+) -> None:
+    total = ExactSum()
+    mixed = kept + taken
+    random.Random(seed).shuffle(mixed)
+    for value in mixed:
+        total.add(value)
+    for value in taken:
+        total.remove(value)
+    assert repr(total.state()) == repr(summed(kept).state())
