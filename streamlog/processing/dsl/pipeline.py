@@ -6,6 +6,7 @@ with pipelines imports quickly and whole.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import typing
 from typing import TYPE_CHECKING, Annotated, Any, Generic, ParamSpec, TypeVar, overload
@@ -14,16 +15,18 @@ from streamlog.errors import StreamlogError
 from streamlog.processing.dsl.checks import check_name, check_topic_name, plan_error
 from streamlog.processing.dsl.graph import Graph
 from streamlog.processing.dsl.location import Location, caller_location, function_location
-from streamlog.processing.dsl.nodes import SourceNode, TableNode
+from streamlog.processing.dsl.nodes import SourceNode, TableNode, ToNode
 from streamlog.processing.dsl.stream import GlobalTable, Stream
 from streamlog.processing.dsl.topic import Topic
 from streamlog.processing.plan.build import build_plan
+from streamlog.processing.plan.naming import Naming
 from streamlog.serde.default import serde_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
+    from streamlog.processing.dsl.nodes import Node
     from streamlog.processing.plan.plan import Plan
 
 P = ParamSpec("P")
@@ -53,7 +56,7 @@ class Pipeline(Generic[P, R_co]):
         self.location = function_location(function) or caller_location()
         self._checkpoint_interval = checkpoint_interval
         self._names_in_scope = names_in_scope
-        self._plan: Plan | None = None
+        self._plans: dict[Naming, Plan] = {}
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self.__module__ = function.__module__
@@ -66,17 +69,21 @@ class Pipeline(Generic[P, R_co]):
     def __repr__(self) -> str:
         return f"<pipeline {self.name} at {self.location}>"
 
-    def plan(self) -> Plan:
+    def plan(self, naming: Naming | None = None) -> Plan:
         """Returns the plan; runs the function at the first call.
+
+        Args:
+            naming: Under which names it runs; by default its own.
 
         Raises:
             PlanError: If it cannot be run as it is declared.
         """
-        if self._plan is None:
-            self._plan = self._draw()
-        return self._plan
+        naming = naming or Naming(self.name)
+        if naming not in self._plans:
+            self._plans[naming] = self._draw(naming)
+        return self._plans[naming]
 
-    def _draw(self) -> Plan:
+    def _draw(self, naming: Naming) -> Plan:
         graph = Graph()
         handles = {}
         for name, annotation in self._inputs().items():
@@ -84,9 +91,10 @@ class Pipeline(Generic[P, R_co]):
             graph.add(node)
             handles[name] = handle
         self.function(**handles)  # type: ignore[arg-type, call-arg]
+        graph.nodes = [_suffixed(node, naming.suffix) for node in graph.nodes]
         interval = self._checkpoint_interval
         return build_plan(
-            self.name,
+            naming.name,
             graph,
             self.location,
             None if interval is None else interval.total_seconds(),
@@ -120,6 +128,14 @@ class Pipeline(Generic[P, R_co]):
                 at=self.location,
             )
         return {name: hints[name] for name in parameters}
+
+
+def _suffixed(node: Node, suffix: str) -> Node:
+    """The node, with a suffix behind the topic that it writes."""
+    if not suffix or not isinstance(node, ToNode):
+        return node
+    topic = check_topic_name(node.topic + suffix)
+    return dataclasses.replace(node, name=topic, topic=topic)
 
 
 def _input(
