@@ -26,7 +26,7 @@ TREE = (
     Entry("produce", "Data", "Send lines from stdin to a topic"),
     Entry("consume", "Data", "Print the records of topics"),
     Entry("topic", "Data", "Create, list, describe and delete topics"),
-    Entry("group", "Operate", "List consumer groups, describe their members and lag"),
+    Entry("group", "Operate", "List, describe, move and delete consumer groups"),
     Entry("server", "Operate", "Run a broker that speaks Kafka's protocol"),
     Entry("help", "Operate", "Long texts: help offsets, help formats, help config"),
     Entry("topics", None, "Same as: topic list", module="topic", attribute="list_topics"),

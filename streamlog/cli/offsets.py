@@ -8,8 +8,9 @@
     @:T               up to a time                     @T1:T2  from a time up to a time
 
 A time is 13 digits (milliseconds since 1970), 10 digits (seconds), a day `2022-02-14` (UTC), an
-RFC 3339 instant that ends in Z, `end` (as T2), or a duration (`1h`, `-48h`, `1m30s`). A duration is
-counted from now; as T2 behind a T1 that is no duration, it is counted from T1.
+instant as in RFC 3339, whose seconds and zone may be left out (`2022-02-14T10:30` is UTC), `end`
+(as T2), or a duration (`1h`, `-48h`, `1m30s`). A duration is counted from now; as T2 behind a T1
+that is no duration, it is counted from T1.
 
 Parsing is apart from looking up: `parse_offsets` yields a `Range` of two `Bound`s, each of
 which the caller turns into an offset of every partition.
@@ -141,7 +142,8 @@ def _offset_range(text: str) -> Range | None:
 _DURATION = r"[+-]?(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|hr|[hmsd]))+"
 _TIME = re.compile(
     rf"""(?P<millis>\d{{13}}) | (?P<seconds>\d{{10}})
-    | (?P<instant>\d{{4}}-\d{{2}}-\d{{2}}T\d{{2}}:\d{{2}}:\d{{2}}(?:\.\d*)?Z)
+    | (?P<instant>\d{{4}}-\d{{2}}-\d{{2}}T\d{{2}}:\d{{2}}(?::\d{{2}}(?:\.\d*)?)?
+        (?:Z|[+-]\d{{2}}:\d{{2}})?)
     | (?P<day>\d{{4}}-\d{{2}}-\d{{2}})
     | (?P<end>end) | (?P<duration>{_DURATION})""",
     re.ASCII | re.VERBOSE,
@@ -194,7 +196,19 @@ def _bound_of(match: re.Match[str], base_ms: int) -> Bound:
         moment = datetime.fromisoformat(text.removesuffix("Z").rstrip("."))
     except ValueError as error:
         raise UsageError(f"{text!r} is not a day or an instant: {error}") from error
-    return Bound(Anchor.TIME, round(moment.replace(tzinfo=UTC).timestamp() * 1000))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return Bound(Anchor.TIME, round(moment.timestamp() * 1000))
+
+
+def parse_time(text: str, now_ms: int) -> int | None:
+    """Returns the milliseconds since 1970 of one time, or nothing if the text is none.
+
+    >>> parse_time("2013-07-01T00:00", now_ms=0), parse_time("-2h", now_ms=10_000_000)
+    (1372636800000, 2800000)
+    """
+    match = _TIME.fullmatch(text)
+    return None if match is None or match["end"] else _bound_of(match, now_ms).number
 
 
 def duration_ms(text: str) -> int:

@@ -11,9 +11,13 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from streamlog.cli.main import run
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    import pytest
 
 Results = dict[tuple[str, str], dict[str, Any]]
 """By key and start of the window, the JSON value of the record."""
@@ -87,3 +91,26 @@ def bytes_of(folder: Path, pattern: str) -> int:
         except FileNotFoundError:
             continue
     return total
+
+
+class Shell:
+    """Runs commands in this process; a command must end with the code that is expected."""
+
+    def __init__(
+        self, address: str, capsys: pytest.CaptureFixture[str], feed: Callable[[str], None]
+    ) -> None:
+        self.address = address
+        self.err = ""
+        self._capsys = capsys
+        self._feed = feed
+
+    def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
+        self._feed(stdin)
+        self._capsys.readouterr()
+        ended = run([*arguments, "-b", self.address])
+        out, self.err = self._capsys.readouterr()
+        assert ended == code, self.err
+        return out
+
+    def json(self, *arguments: str) -> object:
+        return json.loads(self(*arguments, "--format", "json"))

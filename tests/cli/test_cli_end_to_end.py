@@ -3,66 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from command_runner import server
-
-from streamlog.cli.main import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(tmp_path_factory.mktemp("data")) as address:
-        yield address
-
-
-class Shell:
-    """Runs commands in this process; a command must end with the code that is expected."""
-
-    def __init__(
-        self, address: str, capsys: pytest.CaptureFixture[str], feed: Callable[[str], None]
-    ) -> None:
-        self.address = address
-        self.err = ""
-        self._capsys = capsys
-        self._feed = feed
-
-    def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
-        self._feed(stdin)
-        self._capsys.readouterr()
-        ended = run([*arguments, "-b", self.address])
-        out, self.err = self._capsys.readouterr()
-        assert ended == code, self.err
-        return out
-
-    def json(self, *arguments: str) -> object:
-        return json.loads(self(*arguments, "--format", "json"))
-
-
-@pytest.fixture
-def shell(
-    address: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> Iterator[Shell]:
-    path = tmp_path / "stdin"
-    with path.open("w+") as stdin:
-
-        def feed(text: str) -> None:
-            stdin.seek(0)
-            stdin.truncate()
-            stdin.write(text)
-            stdin.seek(0)
-
-        monkeypatch.setattr(sys, "stdin", stdin)
-        yield Shell(address, capsys, feed)
+    from command_runner import Shell
 
 
 def test_a_topic_is_created_listed_described_and_deleted(shell: Shell) -> None:
