@@ -5,22 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamlog.processing.dsl.nodes import (
+    AsyncMapNode,
+    ContextNode,
     FilterNode,
     FlatMapNode,
     JoinNode,
     KeyByNode,
     MapNode,
     MergeNode,
+    OperatorNode,
     PeekNode,
+    SideNode,
     SourceNode,
     TableNode,
+    TimestampNode,
     ToNode,
     WindowNode,
+    WithKeyNode,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from streamlog.processing.dsl.nodes import Node, StatefulNode
     from streamlog.processing.plan.plan import Plan, Step, SubTopologyPlan
 
 VERBS: dict[type, str] = {
@@ -34,6 +41,12 @@ VERBS: dict[type, str] = {
     MergeNode: "merge",
     JoinNode: "join",
     WindowNode: "window",
+    OperatorNode: "",
+    SideNode: "exit",
+    WithKeyNode: "with_key",
+    TimestampNode: "with_timestamp",
+    ContextNode: "with_context",
+    AsyncMapNode: "map_async",
     ToNode: "to",
 }
 
@@ -70,35 +83,38 @@ def _facts(sub: SubTopologyPlan) -> list[tuple[str, Sequence[str]]]:
 
 def _steps(sub: SubTopologyPlan) -> Iterator[str]:
     """The steps in the order in which a record passes them, with the user's lines."""
+    # What follows an operator stands behind it twice: for what it puts out at once, and in time.
+    seen: set[tuple[Node, str | None]] = set()
 
     def walk(steps: Sequence[Step]) -> Iterator[str]:
         for step in steps:
+            if (step.node, step.topic) in seen:
+                continue
+            seen.add((step.node, step.topic))
             verb = VERBS[type(step.node)]
             name = step.node.name.removeprefix(verb).removeprefix("-")
             name = f" {name}" if name else ""
             target = f" -> {step.topic}" if step.topic else ""
             if step.shown:
-                yield f"{verb}{name} ({step.node.location}){target}"
+                yield f"{verb}{name}".strip() + f" ({step.node.location}){target}"
             yield from walk(step.children)
 
-    for tree in (sub.entry, *sub.windows):
+    for tree in (sub.entry, *sub.timed):
         yield from walk(tree.steps)
 
 
 def _stores(sub: SubTopologyPlan) -> list[str]:
-    """The windowed steps, with what they keep for each key and window."""
-    stores = []
-    for tree in sub.windows:
-        node = tree.root
-        assert isinstance(node, WindowNode)
-        fields = [
-            f"{each.field}={each.kind}" if each.field else each.kind for each in node.aggregates
-        ]
-        stores.append(
-            f"{node.name}: tumbling {_span(node.windows.size_ms)}, grace {_span(node.grace_ms)}: "
-            + ", ".join(fields)
-        )
-    return stores
+    """The steps with state, with what they keep."""
+    return [f"{node.name}: {_kept_by(node)}" for node in sub.stateful]
+
+
+def _kept_by(node: StatefulNode) -> str:
+    if isinstance(node, OperatorNode):
+        return node.layout
+    fields = [f"{each.field}={each.kind}" if each.field else each.kind for each in node.aggregates]
+    return (
+        f"tumbling {_span(node.windows.size_ms)}, grace {_span(node.grace_ms)}: {', '.join(fields)}"
+    )
 
 
 def _span(milliseconds: int) -> str:
@@ -145,7 +161,7 @@ def plan_as_mermaid(plans: Sequence[Plan]) -> str:
         lines.append(f'  subgraph p{number}["{plan.name}"]')
         for position, sub in enumerate(plan.sub_topologies):
             box = f"p{number}s{position}"
-            stores = "".join(f"<br/>store {tree.root.name}" for tree in sub.windows)
+            stores = "".join(f"<br/>store {node.name}" for node in sub.stateful)
             lines.append(f'    {box}["{sub.name}{stores}"]')
             edges += [f"  {topic(name)} --> {box}" for name in sub.input_topics]
             edges += [f"  {topic(name)} -.->|look up| {box}" for name in sub.table_topics]

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from streamlog.processing.dsl.location import Location
     from streamlog.processing.operators.operator import Operator, OperatorContext
     from streamlog.processing.operators.specs import AggregateSpec
     from streamlog.processing.windows.tumbling import TumblingWindows
+    from streamlog.records.columns import Headers
     from streamlog.serde.base import Serde
 
 # The engine handles values of every type; which type it is, is checked where the user writes.
@@ -101,7 +102,58 @@ class KeyByNode:
     location: Location
     value_type: RuntimeType
     parent: StreamNode = field(repr=False)
+    function: Callable[[Value], object] | None
+    """`None` leaves the key as it is: `repartition`."""
+    partitions: int | None = None
+    """Of the repartition topic; by default as many as the largest that feeds it."""
+    forced: bool = False
+    """Whether records pass a topic here even if nothing behind needs it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WithKeyNode:
+    """Each record gets a new key and stays where it is: equal keys are not together."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
     function: Callable[[Value], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TimestampNode:
+    """Each record gets a new event time; stream time goes on as the input's records say."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
+    function: Callable[[Value], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ContextNode:
+    """Each value becomes a `Message`: with key, time, headers and address of its record."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AsyncMapNode:
+    """Each value becomes another by an async function, many of them under way at once."""
+
+    name: str
+    location: Location
+    value_type: RuntimeType
+    parent: StreamNode = field(repr=False)
+    function: Callable[[Value], Awaitable[Value]]
+    concurrency: int
+    timeout_s: float
+    retries: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -154,6 +206,9 @@ class ToNode:
     topic: str
     partitions: int | None
     encode: Callable[[Value], bytes | None]
+    headers: Callable[[Value], Headers] | None = None
+    compacted: bool = False
+    """Whether the topic is a table's changelog, of which only each key's newest value matters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -196,6 +251,10 @@ StreamNode: TypeAlias = (
     | FlatMapNode
     | PeekNode
     | KeyByNode
+    | WithKeyNode
+    | TimestampNode
+    | ContextNode
+    | AsyncMapNode
     | MergeNode
     | JoinNode
     | WindowNode
@@ -203,6 +262,7 @@ StreamNode: TypeAlias = (
     | SideNode
 )
 Node: TypeAlias = StreamNode | ToNode | TableNode
+StatefulNode: TypeAlias = WindowNode | OperatorNode
 
 
 def parents_of(node: Node) -> tuple[StreamNode, ...]:

@@ -73,8 +73,8 @@ class Operator:
     Attributes:
         now: The last time that `advance` was told; persisted by the task and set again before the
             first record.
-        late: Records left out because they came too late, since the task last took the number.
-        opened: Rows opened less rows closed, likewise: for the figures only.
+        late: Records left out because they came too late, since the operator was made.
+        opened: Rows opened less rows closed, since the task last took the number: for the figures.
         notes: Warnings for the user, likewise; each is said once.
     """
 

@@ -1,36 +1,30 @@
 """Makes a plan of the graph that a pipeline's function has drawn.
 
-Where records have to pass a topic (a *cut*) follows from the windowed steps. Going up from one,
-past steps that leave the key alone, one comes to
-
-* a source: equal keys are together already, the window stands in the source's sub-topology;
-* another windowed step: results keep their key, the window stands beside it;
-* a `key_by`: the cut is there, because that is where the type of the values is best known;
-* a `merge`: the cut is there, because only one log gives the records of several one order, and so
-  makes what comes out of the window a function of what is in the log.
-
-A sub-topology is a source or a cut with everything behind it up to the next cut. Behind a cut there
-are only the steps on the way to its windows; whatever else follows a `key_by` happens upstream of
-the topic, so a record never passes a topic that it does not have to.
+`homes` says where the steps with state live, and so where records have to pass a topic (a *cut*).
+A sub-topology is a source or a cut with everything behind it up to the next cut. Behind a cut that
+was made for a step with state there are only the steps on the way to it, and what follows it;
+whatever else follows a `key_by` happens upstream of the topic, so a record never passes a topic
+that it does not have to. Behind a cut that the user asked for (`repartition`) there is everything.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from streamlog.processing.dsl.nodes import (
     JoinNode,
     KeyByNode,
     MergeNode,
     Node,
+    OperatorNode,
     PeekNode,
     SourceNode,
-    StreamNode,
     ToNode,
     WindowNode,
     parents_of,
 )
-from streamlog.processing.plan.check import check_cut_type, check_graph, check_names
+from streamlog.processing.plan.check import check_graph, check_names
+from streamlog.processing.plan.homes import Homes, own_lag
 from streamlog.processing.plan.plan import Plan, Step, SubTopologyPlan, Tree, Write
 
 if TYPE_CHECKING:
@@ -38,10 +32,7 @@ if TYPE_CHECKING:
 
     from streamlog.processing.dsl.graph import Graph
     from streamlog.processing.dsl.location import Location
-
-Cut: TypeAlias = KeyByNode | MergeNode
-Entry: TypeAlias = SourceNode | Cut
-Root: TypeAlias = Entry | WindowNode
+    from streamlog.processing.plan.homes import Cut, Entry
 
 
 def build_plan(
@@ -52,8 +43,12 @@ def build_plan(
     Raises:
         PlanError: If it cannot be run; names the user's line.
     """
-    builder = _Builder(name, graph)
-    check_graph(graph, builder.children, location)
+    children: dict[Node, list[tuple[Node, int]]] = {node: [] for node in graph.nodes}
+    for node in graph.nodes:
+        for port, parent in enumerate(parents_of(node)):
+            children[parent].append((node, port))
+    check_graph(graph, children, location)
+    builder = _Builder(name, graph, children)
     subs = builder.sub_topologies()
     check_names(name, graph, [sub.entry.root for sub in subs])
     tables = [node.table for node in graph.nodes if isinstance(node, JoinNode)]
@@ -65,27 +60,22 @@ def build_plan(
         tables=tuple(dict.fromkeys(tables)),
         output_topics=tuple(dict.fromkeys(node.topic for node in outputs)),
         output_partitions={n.topic: n.partitions for n in outputs if n.partitions is not None},
+        compacted_topics=frozenset(node.topic for node in outputs if node.compacted),
         checkpoint_interval_s=checkpoint_interval_s,
     )
 
 
 class _Builder:
-    """Walks one graph."""
+    """Cuts one graph."""
 
-    def __init__(self, name: str, graph: Graph) -> None:
+    def __init__(
+        self, name: str, graph: Graph, children: dict[Node, list[tuple[Node, int]]]
+    ) -> None:
         self.name = name
         self.graph = graph
-        self.children: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
-        for node in graph.nodes:
-            for parent in parents_of(node):
-                self.children[parent].append(node)
-        self.windows = [node for node in graph.nodes if isinstance(node, WindowNode)]
-        self.anchors: dict[WindowNode, Root] = {each: _anchor(each) for each in self.windows}
-        self.cuts: list[Cut] = []
-        for anchor in self.anchors.values():
-            if isinstance(anchor, KeyByNode | MergeNode) and anchor not in self.cuts:
-                check_cut_type(anchor)
-                self.cuts.append(anchor)
+        self.children = children
+        self.homes = Homes(graph)
+        self.cuts = self.homes.cuts
 
     def topic_of(self, cut: Node) -> str:
         return f"{self.name}.{cut.name}.repartition"
@@ -127,7 +117,7 @@ class _Builder:
     ) -> SubTopologyPlan:
         steps = list(_steps(trees))
         upstream: list[Entry] = []
-        if isinstance(root, KeyByNode | MergeNode):
+        if not isinstance(root, SourceNode):
             upstream = sorted(writers[root], key=self.input_topic)
         name = self.region_name(root)
         joins = [step.node for step in steps if isinstance(step.node, JoinNode)]
@@ -143,60 +133,74 @@ class _Builder:
             writer_topics=tuple(self.input_topic(each) for each in upstream),
             changelog_topic=f"{self.name}.{name}.changelog",
             repartition_topics=tuple(write.topic for write in mine),
+            repartition_partitions=getattr(root, "partitions", None),
             output_topics=tuple(dict.fromkeys(topics)),
             table_topics=tuple(dict.fromkeys(join.table.topic for join in joins)),
             entry=trees[0],
-            windows=tuple(trees[1:]),
+            timed=tuple(trees[1:]),
+            stateful=tuple(self.homes.lives_in(root)),
             writes=mine,
         )
 
     def _write(self, root: Entry, cut: Cut, trees: list[Tree], writers: list[Entry]) -> Write:
         topic = self.topic_of(cut)
-        lags = [tree.lag_ms for tree in trees if topic in _topics([tree])]
+        lags = [lag for tree in trees for lag in _lags(tree.steps, topic, tree.lag_ms)]
         topics = sorted(self.input_topic(each) for each in writers)
         return Write(
             topic=topic,
             lag_ms=max(lags, default=0),
-            single=len(lags) == 1,
+            single=len([tree for tree in trees if topic in _topics([tree])]) == 1,
             input_index=topics.index(self.input_topic(root)) if root in writers else -1,
         )
 
     # Trees.
 
     def _region(self, root: Entry) -> list[Tree]:
-        """The trees of a sub-topology: its entry's, then those of its windows as results flow."""
-        behind_cut = isinstance(root, KeyByNode | MergeNode)
-        grow = self._grow_to_windows if behind_cut else self._grow
-        trees = [Tree(root=root, steps=grow(root, root), lag_ms=0)]
-        for tree in trees:
-            for node in self.windows:
-                if self.anchors[node] is tree.root:
-                    lag_ms = tree.lag_ms + node.grace_ms
-                    trees.append(Tree(root=node, steps=self._grow(node, node), lag_ms=lag_ms))
+        """The trees of a sub-topology: its entry's, then those of steps that act as time passes."""
+        if isinstance(root, OperatorNode):
+            steps: tuple[Step, ...] = (Step(node=root, children=self._grow(root, root), port=-1),)
+        elif isinstance(root, SourceNode) or (isinstance(root, KeyByNode) and root.forced):
+            steps = self._grow(root, root)
+        else:
+            steps = self._grow_to_state(root, root)
+        trees = [Tree(root=root, steps=steps, lag_ms=0)]
+        for node in self.homes.lives_in(root):
+            if isinstance(node, WindowNode) or node.tick_ms is not None or node.wall:
+                steps = self._grow(node, root)
+                trees.append(Tree(root=node, steps=steps, lag_ms=self.homes.lag(node)))
         return trees
 
-    def _grow(self, node: Node, root: Root) -> tuple[Step, ...]:
-        """What follows a node in the tree of a source or a window, up to windows and topics."""
+    def _grow(self, node: Node, root: Entry) -> tuple[Step, ...]:
+        """What follows a node in one go, up to topics and to windows."""
         steps: list[Step] = []
-        for child in self.children[node]:
-            if isinstance(child, WindowNode):
-                if self.anchors[child] is root:
-                    steps.append(Step(node=child, children=()))
-                continue
-            children = self._grow(child, root)
+        for child, port in self.children[node]:
             topic = self.topic_of(child) if child in self.cuts else None
-            if children or topic or self._is_end(child):
-                steps.append(Step(node=child, children=children, topic=topic))
+            if isinstance(child, WindowNode):
+                if self.homes.home(child) is root:
+                    steps.append(Step(node=child, children=()))
+            elif isinstance(child, OperatorNode):
+                if topic is not None:
+                    steps.append(Step(node=child, children=(), topic=topic, port=port))
+                elif self.homes.home(child) is root:
+                    steps.append(Step(node=child, children=self._grow(child, root), port=port))
+            else:
+                forced = isinstance(child, KeyByNode) and child.forced
+                children = () if forced else self._grow(child, root)
+                if children or topic or self._is_end(child):
+                    steps.append(Step(node=child, children=children, topic=topic))
         return tuple(steps)
 
-    def _grow_to_windows(self, node: Node, root: Root) -> tuple[Step, ...]:
-        """What follows a cut on the way to its own windows."""
+    def _grow_to_state(self, node: Node, root: Entry) -> tuple[Step, ...]:
+        """What follows a cut on the way to the steps for which it was made."""
         steps: list[Step] = []
-        for child in self.children[node]:
-            if isinstance(child, WindowNode) and self.anchors[child] is root:
-                steps.append(Step(node=child, children=()))
-            elif not isinstance(child, WindowNode | KeyByNode | MergeNode | ToNode):
-                children = self._grow_to_windows(child, root)
+        for child, port in self.children[node]:
+            if isinstance(child, WindowNode | OperatorNode):
+                if self.homes.home(child) is root:
+                    windowed = isinstance(child, WindowNode)
+                    children = () if windowed else self._grow(child, root)
+                    steps.append(Step(node=child, children=children, port=port))
+            elif not isinstance(child, KeyByNode | MergeNode | ToNode):
+                children = self._grow_to_state(child, root)
                 if children:
                     shown = not self._is_grown_upstream(child)
                     steps.append(Step(node=child, children=children, shown=shown))
@@ -209,17 +213,10 @@ class _Builder:
         """Whether a step behind a cut is upstream of it as well, for the sake of something else."""
         return self._is_end(node) or any(
             child in self.cuts or self._is_grown_upstream(child)
-            for child in self.children[node]
+            for child, _ in self.children[node]
             if not isinstance(child, WindowNode)
+            and (not isinstance(child, OperatorNode) or child in self.cuts)
         )
-
-
-def _anchor(window: WindowNode) -> Root:
-    """Where going up from a windowed step ends."""
-    node: StreamNode = window.parent
-    while not isinstance(node, SourceNode | KeyByNode | MergeNode | WindowNode):
-        node = parents_of(node)[0]
-    return node
 
 
 def _steps(trees: Iterable[Tree]) -> Iterator[Step]:
@@ -233,3 +230,12 @@ def _steps(trees: Iterable[Tree]) -> Iterator[Step]:
 def _topics(trees: Iterable[Tree]) -> set[str]:
     """The repartition topics that trees write."""
     return {step.topic for step in _steps(trees) if step.topic is not None}
+
+
+def _lags(steps: Iterable[Step], topic: str, lag_ms: int) -> Iterator[int]:
+    """How far behind time records may be where steps write a topic."""
+    for step in steps:
+        if step.topic == topic:
+            yield lag_ms
+        own = own_lag(step.node) if isinstance(step.node, OperatorNode) else 0
+        yield from _lags(step.children, topic, lag_ms + own)

@@ -10,6 +10,7 @@ from streamlog.processing.dsl.nodes import (
     KeyByNode,
     MergeNode,
     Node,
+    OperatorNode,
     PeekNode,
     SourceNode,
     TableNode,
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from streamlog.processing.dsl.location import Location
 
 
-def check_graph(graph: Graph, children: Mapping[Node, Sequence[Node]], location: Location) -> None:
+def check_graph(
+    graph: Graph, children: Mapping[Node, Sequence[object]], location: Location
+) -> None:
     """Refuses steps without an end, inputs without a use and loops."""
     outputs = [node for node in graph.nodes if isinstance(node, ToNode)]
     for node in graph.nodes:
@@ -67,7 +70,7 @@ def check_graph(graph: Graph, children: Mapping[Node, Sequence[Node]], location:
             )
 
 
-def check_cut_type(cut: KeyByNode | MergeNode) -> None:
+def check_cut_type(cut: KeyByNode | MergeNode | OperatorNode) -> None:
     """Refuses a repartition whose values could not be read back."""
     if not cut.name:
         raise plan_error(
@@ -75,23 +78,26 @@ def check_cut_type(cut: KeyByNode | MergeNode) -> None:
             hint='Write: .key_by(…, name="by-something")',
             at=cut.location,
         )
-    if cut.value_type is None:
-        raise plan_error(
-            f"records pass a topic at {cut.name}, but the type of their values is not known when "
-            "the program runs",
-            hint="Say it where the values are made: .map(function, to=Type), a def with a return "
-            "annotation, or a lambda that calls the type",
-            at=cut.location,
-        )
-    try:
-        MsgpackSerde(cast("type[object]", cut.value_type))
-    except (TypeError, ValueError, NameError, UsageError) as error:
-        raise plan_error(
-            f"records pass a topic at {cut.name}, and {cut.value_type!r} cannot be read back: "
-            f"{error}",
-            hint="Use a msgspec.Struct, a dataclass or a plain type",
-            at=cut.location,
-        ) from error
+    values = cut.parents if isinstance(cut, OperatorNode) else (cut,)
+    for each in values:
+        if each.value_type is None:
+            whose = "their values" if each is cut else f"what {each.name} ({each.location}) makes"
+            raise plan_error(
+                f"records pass a topic at {cut.name}, but the type of {whose} is not known when "
+                "the program runs",
+                hint="Say it where the values are made: .map(function, to=Type), a def with a "
+                "return annotation, or a lambda that calls the type",
+                at=cut.location,
+            )
+        try:
+            MsgpackSerde(cast("type[object]", each.value_type))
+        except (TypeError, ValueError, NameError, UsageError) as error:
+            raise plan_error(
+                f"records pass a topic at {cut.name}, and {each.value_type!r} cannot be read "
+                f"back: {error}",
+                hint="Use a msgspec.Struct, a dataclass or a plain type",
+                at=cut.location,
+            ) from error
 
 
 def check_names(pipeline: str, graph: Graph, roots: Sequence[Node]) -> None:
@@ -110,7 +116,7 @@ def check_names(pipeline: str, graph: Graph, roots: Sequence[Node]) -> None:
     stores: dict[str, Node] = {}
     ids: dict[bytes, str] = {}
     for node in graph.nodes:
-        if isinstance(node, WindowNode):
+        if isinstance(node, WindowNode | OperatorNode):
             _claim(stores, node.name, node, "it has state")
             other = ids.setdefault(store_id(node.name), node.name)
             if other != node.name:

@@ -2,12 +2,13 @@
 
 A sub-topology is everything that happens to a record of one topic without passing another topic.
 Its tasks, one for each partition of that topic, run anywhere, apart from each other. Its steps form
-trees: one that begins where records come in, and one behind each windowed step, because results
-come out when windows close and not when a record comes in.
+trees: one that begins where records come in, and one behind each step that acts as time passes, for
+example when a window closes. What such a step puts out at once, because a record came, runs through
+the same steps inside the tree of that record.
 
-Time lags behind each windowed step by its grace: a window's results come out `grace` after its end.
-The lag of a tree is the sum of the graces on the way to it; stream time less the lag is what a
-later step may rely on. Where trees with different lags write one topic, the largest holds.
+Time lags behind steps that wait: a window's results come out `grace` after its end. The lag of a
+tree is the sum of the lags on the way to it; stream time less the lag is what a later step may rely
+on. Where trees with different lags write one topic, the largest holds.
 
 A plan knows no partition counts: those belong to a cluster, and come in with `topic_specs`.
 """
@@ -17,20 +18,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streamlog.processing.dsl.nodes import OperatorNode
 from streamlog.processing.operators.tables import TableView
-from streamlog.processing.plan.topics import COMPACTED, KEPT, TopicSpec
+from streamlog.processing.plan.topics import COMPACTED, COMPACTED_OUTPUT, KEPT, TopicSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamlog.processing.dsl.nodes import (
-        KeyByNode,
-        MergeNode,
-        Node,
-        SourceNode,
-        TableNode,
-        WindowNode,
-    )
+    from streamlog.processing.dsl.nodes import Node, StatefulNode, TableNode
+    from streamlog.processing.plan.homes import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +37,8 @@ class Step:
     children: tuple[Step, ...]
     topic: str | None = None
     """The repartition topic that records are written to here."""
+    port: int = 0
+    """Of an operator: which of its inputs this is; -1: the record says so itself."""
     shown: bool = True
     """Of a `peek`: whether its function is called here, and not upstream already."""
 
@@ -49,7 +47,7 @@ class Step:
 class Tree:
     """The steps that follow a root in one go."""
 
-    root: SourceNode | KeyByNode | MergeNode | WindowNode
+    root: Entry | StatefulNode
     steps: tuple[Step, ...]
     lag_ms: int
     """How far stream time has to be ahead for what leaves the root."""
@@ -86,29 +84,34 @@ class SubTopologyPlan:
     changelog_topic: str
     repartition_topics: tuple[str, ...]
     """Those it writes."""
+    repartition_partitions: int | None
+    """How many its input has, if that is a repartition topic and the user says so."""
     output_topics: tuple[str, ...]
     table_topics: tuple[str, ...]
     """The global tables it reads."""
     entry: Tree
-    windows: tuple[Tree, ...]
-    """Behind each windowed step, in an order in which results flow."""
+    timed: tuple[Tree, ...]
+    """Behind each step that acts as time passes, in an order in which results flow."""
+    stateful: tuple[StatefulNode, ...]
+    """The steps with state, likewise."""
     writes: tuple[Write, ...]
 
     @property
     def layout(self) -> dict[str, str]:
         """What the local state looks like, by step; state of another layout cannot be used."""
-        shapes = {}
-        for tree in self.windows:
-            node = tree.root
-            fields = " ".join(
-                f"{spec.field}={spec.kind}" if spec.field else spec.kind
-                for spec in node.aggregates  # type: ignore[union-attr]
-            )
-            size_ms = node.windows.size_ms  # type: ignore[union-attr]
-            shapes[node.name] = f"tumbling({size_ms} ms) {fields}"
+        shapes = {node.name: _layout_of(node) for node in self.stateful}
         if self.writer_topics:
             shapes[f"{self.name} (input)"] = f"written from {' '.join(self.writer_topics)}"
         return shapes
+
+
+def _layout_of(node: StatefulNode) -> str:
+    if isinstance(node, OperatorNode):
+        return node.layout
+    fields = " ".join(
+        f"{spec.field}={spec.kind}" if spec.field else spec.kind for spec in node.aggregates
+    )
+    return f"tumbling({node.windows.size_ms} ms) {fields}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,8 @@ class Plan:
     output_topics: tuple[str, ...]
     output_partitions: Mapping[str, int]
     """Where `to` names a number of partitions."""
+    compacted_topics: frozenset[str]
+    """Those of the output topics that hold tables."""
     checkpoint_interval_s: float | None
 
     @property
@@ -150,11 +155,13 @@ class Plan:
         for sub in self.sub_topologies:
             topic = sub.input_topics[0]
             if sub.writer_topics:
-                want(topic, max(counts[each] for each in sub.writer_topics), KEPT, fixed=True)
+                largest = max(counts[each] for each in sub.writer_topics)
+                want(topic, sub.repartition_partitions or largest, KEPT, fixed=True)
             want(sub.changelog_topic, counts[topic], COMPACTED, fixed=True)
         largest = max(counts[topic] for topic in self.source_topics)
         for topic in self.output_topics:
-            want(topic, self.output_partitions.get(topic, largest), KEPT, fixed=False)
+            configs = COMPACTED_OUTPUT if topic in self.compacted_topics else KEPT
+            want(topic, self.output_partitions.get(topic, largest), configs, fixed=False)
         return specs
 
     def new_tables(self) -> dict[str, TableView]:

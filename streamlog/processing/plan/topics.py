@@ -24,6 +24,9 @@ whatever follows from an event whose time is ahead of the clock.
 COMPACTED = {"cleanup.policy": "compact", "retention.ms": "-1"}
 """A changelog: only the newest value of each key matters."""
 
+COMPACTED_OUTPUT = {**KEPT, "cleanup.policy": "compact"}
+"""A table for others to read: only each key's newest value matters; its times are events'."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:

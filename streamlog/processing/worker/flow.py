@@ -1,81 +1,62 @@
 """How records and results run through a task's trees: what a record causes, in one fixed order.
 
-A record that moves time first closes windows, in the order in which results flow, and of each step
-by (end, key); then it runs through the entry's tree itself. What comes out of a window runs through
-that window's tree, with the end of the window less one millisecond as its time.
+A record that moves time first has steps act that wait for it (windows close), in the order in which
+results flow; then it runs through the entry's tree itself. What comes out of such a step runs
+through that step's tree.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from streamlog.processing.dsl.nodes import SourceNode, WindowNode
+from streamlog.processing.dsl.nodes import OperatorNode, SourceNode, WindowNode
 from streamlog.processing.dsl.windowed import Windowed, utc
 from streamlog.processing.errors import FunctionFailure
 from streamlog.processing.operators.accumulators import RowFactory
-from streamlog.processing.plan.fuse import fuse
+from streamlog.processing.operators.operator import OperatorContext
+from streamlog.processing.plan.fuse import Surroundings, fuse
 from streamlog.processing.state.keys import store_id
 from streamlog.processing.state.rows import WindowRows
+from streamlog.processing.worker.batch import Batch
 from streamlog.processing.worker.outbox import Outbox, TooManyOutputsError
 from streamlog.processing.worker.position import DRAIN_MARKER, NO_TIME, writer_id
 from streamlog.processing.worker.writers import assign, boundary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from streamlog.processing.dsl.nodes import Node, Value
+    from streamlog.processing.operators.operator import Operator, Result
     from streamlog.processing.operators.tables import TableView
     from streamlog.processing.plan.fuse import Fused
     from streamlog.processing.plan.plan import SubTopologyPlan, Tree
+    from streamlog.processing.state.row_table import RowTable
     from streamlog.processing.state.rows import Closed
     from streamlog.processing.state.store import TaskStore
     from streamlog.processing.worker.writers import Clock
 
 
-class Batch:
-    """Columns on their way through a tree.
+class Branch:
+    """A compiled tree, and when its root acts.
 
     Attributes:
-        ends: For each window of the tree, the end of each record's window, as far as it was run.
+        clock: Lag and size of the steps in which time passes for it; `None`: it never does.
     """
-
-    __slots__ = ("ends", "keys", "offsets", "times", "timestamps", "values", "writers")
-
-    def __init__(
-        self,
-        *,
-        values: list[Value],
-        keys: list[bytes | None],
-        timestamps: list[int],
-        offsets: list[int],
-        times: list[int],
-        writers: list[int],
-    ) -> None:
-        self.values = values
-        self.keys = keys
-        self.timestamps = timestamps
-        self.offsets = offsets
-        self.times = times
-        self.writers = writers
-        self.ends: list[list[int]] = []
-
-
-class Branch:
-    """A compiled tree with what surrounds it in this task."""
 
     def __init__(self, tree: Tree, fused: Fused) -> None:
         self.tree = tree
         self.fused = fused
+        self.clock = _clock(tree)
 
 
 class Flow:
     """The trees of a task, their state and their outboxes.
 
     Attributes:
-        closed_through: By step: windows that end here or before are closed.
-        late_records: Records that reached a step whose window was over for them.
-        rows: The rows of each windowed step.
-        clocks: For `Writers` and `advance`.
+        rows: The rows of each plain window, by step.
+        operators: The other steps with state.
+        clocks: For `Writers` and `advance`: when something may act.
     """
 
     def __init__(
@@ -90,20 +71,33 @@ class Flow:
     ) -> None:
         self.sub = sub
         self.partition = partition
-        self.closed_through = dict(store.meta.closed_through)
-        self.late_records = store.meta.late_records
+        self._closed_through = dict(store.meta.closed_through)
+        self._late_records = store.meta.late_records
         self.rows: dict[str, WindowRows] = {}
-        self.clocks: list[Clock] = []
-        for tree in sub.windows:
-            node = _window(tree)
-            self.rows[node.name] = WindowRows(store_id(node.name), _factory(node), store)
-            self.clocks.append((tree.lag_ms, node.windows.size_ms))
+        self.operators: dict[str, Operator] = {}
+        self.answers: dict[str, Iterator[object]] = {}
+        for node in sub.stateful:
+            identity = store_id(node.name)
+            if isinstance(node, WindowNode):
+                self.rows[node.name] = WindowRows(identity, _factory(node), store)
+            else:
+                operator = node.make(OperatorContext(node.name, store, identity, partition))
+                operator.now = self._closed_through.get(node.name, NO_TIME)
+                self.operators[node.name] = operator
+        around = Surroundings(
+            tables=tables,
+            rows=self.rows,
+            operators=self.operators,
+            closed_through=self._closed_through,
+            partition=partition,
+            answers={},
+        )
         label = f"{sub.pipeline}.{sub.name}"
-        self._entry = Branch(sub.entry, fuse(sub.entry, label, tables, self.rows))
-        self._windows = [
-            Branch(tree, fuse(tree, f"{label}.{tree.root.name}", tables, self.rows))
-            for tree in sub.windows
+        self._entry = Branch(sub.entry, fuse(sub.entry, label, around))
+        self._timed = [
+            Branch(tree, fuse(tree, f"{label}.{tree.root.name}", around)) for tree in sub.timed
         ]
+        self.clocks: list[Clock] = [each.clock for each in self._timed if each.clock is not None]
         self._writes = {write.topic: write for write in sub.writes}
         self._outboxes = {
             topic: Outbox(topic, partition_counts[topic], partition, -1, epoch)
@@ -124,10 +118,35 @@ class Flow:
         """Where the outputs are, in a fixed order."""
         return list(self._outboxes.values())
 
+    @property
+    def stores(self) -> list[WindowRows | RowTable]:
+        """What has changes for a checkpoint, in a fixed order."""
+        tables = [table for each in self.operators.values() for table in each.tables]
+        return [*self.rows.values(), *tables]
+
+    @property
+    def closed_through(self) -> dict[str, int]:
+        """By step: up to where time has passed for it."""
+        passed = {name: each.now for name, each in self.operators.items() if each.now != NO_TIME}
+        return {**self._closed_through, **passed}
+
+    @property
+    def late_records(self) -> int:
+        """Records that reached a step whose window was over for them, since the state began."""
+        return self._late_records + sum(each.late for each in self.operators.values())
+
+    def take_opened(self) -> int:
+        """Returns rows opened less rows closed since the last call."""
+        counters: list[WindowRows | Operator] = [*self.rows.values(), *self.operators.values()]
+        opened = sum(each.opened for each in counters)
+        for each in counters:
+            each.opened = 0
+        return opened
+
     # Records.
 
     def run(self, batch: Batch, start: int, stop: int) -> None:
-        """Sends some records through the entry's tree; no window closes among them."""
+        """Sends some records through the entry's tree; no step acts by time among them."""
         if start == stop:
             return
         self._run(self._entry, batch, start, stop)
@@ -150,22 +169,14 @@ class Flow:
                 stop,
                 node.windows.size_ms,
                 node.grace_ms,
-                self.closed_through.get(node.name, NO_TIME),
+                self._closed_through.get(node.name, NO_TIME),
             )
         try:
-            late = fused.run(
-                start,
-                stop,
-                batch.values,
-                batch.keys,
-                batch.timestamps,
-                batch.writers,
-                batch.ends,
-            )
+            late = fused.run(start, stop, batch)
         except Exception as error:  # noqa: BLE001 (whatever a user's function may raise)
             failed, index = fused.blame(error.__traceback__)
             self._fail(failed or branch.tree.root, batch.offsets[index], error)
-        self.late_records += sum(late)
+        self._late_records += sum(late)
 
     def _scatter(self, topic: str, branch: Branch, batch: Batch, times: list[int]) -> None:
         collector = branch.fused.collectors[topic]
@@ -175,32 +186,62 @@ class Flow:
             offset, _ = error.args
             self._fail(branch.tree.root, offset, error)
 
-    # Windows.
+    # Time.
 
     def close(self, time: int, cause: int) -> None:
-        """Closes what is over at a time, because of the input at offset `cause`."""
-        for branch, (lag, size) in zip(self._windows, self.clocks, strict=True):
-            name = branch.tree.root.name
-            through = boundary(time, lag, size)
-            if through > self.closed_through.get(name, NO_TIME):
-                self.closed_through[name] = through
-                self._emit(branch, self.rows[name].close(through), cause)
+        """Has steps act that waited for a time, because of the input at offset `cause`."""
+        for branch in self._timed:
+            if branch.clock is None:
+                continue
+            through = boundary(time, *branch.clock)
+            root = branch.tree.root
+            if isinstance(root, WindowNode):
+                if through > self._closed_through.get(root.name, NO_TIME):
+                    self._closed_through[root.name] = through
+                    self._emit_windows(branch, root, self.rows[root.name].close(through), cause)
+            else:
+                operator = self.operators[root.name]
+                if through > operator.now:
+                    self._act(branch, partial(operator.advance, through), cause)
+                    operator.now = max(operator.now, through)
         self._time_before = time
 
     def close_all(self, cause: int) -> None:
-        """Closes every window: no more will come."""
-        for branch in self._windows:
-            name = branch.tree.root.name
-            through = self.rows[name].highest_end()
-            if through is not None:
-                self.closed_through[name] = max(through, self.closed_through.get(name, NO_TIME))
-                self._emit(branch, self.rows[name].close(through), cause)
+        """Has every step put out what waits: no more will come."""
+        for branch in self._timed:
+            root = branch.tree.root
+            if isinstance(root, WindowNode):
+                through = self.rows[root.name].highest_end()
+                if through is not None:
+                    passed = self._closed_through.get(root.name, NO_TIME)
+                    self._closed_through[root.name] = max(through, passed)
+                    self._emit_windows(branch, root, self.rows[root.name].close(through), cause)
+            else:
+                self._act(branch, self.operators[root.name].drain, cause)
 
-    def _emit(self, branch: Branch, closed: list[Closed], cause: int) -> None:
+    def _act(self, branch: Branch, act: Callable[[], Sequence[Result]], cause: int) -> None:
+        """Sends what an operator puts out as time passes through the tree behind it."""
+        try:
+            results = list(act())
+        except Exception as error:  # noqa: BLE001 (whatever a user's function may raise)
+            self._fail(branch.tree.root, cause, error)
+        if not results:
+            return
+        keys, values, moments = (list(column) for column in zip(*results, strict=True))
+        self._emit(branch, keys, values, moments, cause)
+        for topic in branch.fused.collectors:
+            write = self._writes.get(topic)
+            lag_ms = 0 if write is None else write.lag_ms
+            # What comes later may be older than these: promise no more than before.
+            before = _lagging(self._time_before, lag_ms)
+            self._scatter_results(topic, branch, moments, cause, [before] * len(moments))
+
+    def _emit_windows(
+        self, branch: Branch, node: WindowNode, closed: list[Closed], cause: int
+    ) -> None:
         """Sends the results of closed windows through the tree behind them."""
         if not closed:
             return
-        node = _window(branch.tree)
         values: list[Value] = []
         try:
             start = end = utc(0)
@@ -212,24 +253,43 @@ class Flow:
                 values.append(Windowed(start, end, node.build(results)))
         except Exception as error:  # noqa: BLE001 (whatever a user's type may raise)
             self._fail(node, cause, error)
-        count = len(closed)
         moments = [end_ms - 1 for end_ms, _, _ in closed]
+        self._emit(branch, [key for _, key, _ in closed], values, moments, cause)
+        for topic in branch.fused.collectors:
+            write = self._writes.get(topic)
+            times = moments
+            if write is not None and not write.single:
+                # Other trees have yet to write what is older: promise no more than before.
+                times = [_lagging(self._time_before, write.lag_ms)] * len(closed)
+            self._scatter_results(topic, branch, moments, cause, times)
+
+    def _emit(
+        self,
+        branch: Branch,
+        keys: list[bytes | None],
+        values: list[Value],
+        moments: list[int],
+        cause: int,
+    ) -> None:
+        count = len(values)
         batch = Batch(
             values=values,
-            keys=[key for _, key, _ in closed],
+            keys=keys,
             timestamps=moments,
             offsets=[cause] * count,
             times=moments,
             writers=[0] * count,
         )
         self._run(branch, batch, 0, count)
-        for topic in branch.fused.collectors:
-            write = self._writes.get(topic)
-            times = moments
-            if write is not None and not write.single:
-                # Other trees have yet to write what is older: promise no more than before.
-                times = [_lagging(self._time_before, write.lag_ms)] * count
-            self._scatter(topic, branch, batch, times)
+
+    def _scatter_results(
+        self, topic: str, branch: Branch, moments: list[int], cause: int, times: list[int]
+    ) -> None:
+        collector = branch.fused.collectors[topic]
+        try:
+            self._outboxes[topic].scatter(collector, moments, [cause] * len(moments), times)
+        except TooManyOutputsError as error:
+            self._fail(branch.tree.root, cause, error)
 
     # Markers.
 
@@ -261,17 +321,21 @@ class Flow:
         ) from error
 
 
+def _clock(tree: Tree) -> Clock | None:
+    root = tree.root
+    if isinstance(root, WindowNode):
+        return tree.lag_ms, root.windows.size_ms
+    if isinstance(root, OperatorNode) and root.tick_ms is not None:
+        return tree.lag_ms - root.lag_ms, root.tick_ms
+    return None
+
+
 def _lagging(time: int, lag_ms: int) -> int:
     return NO_TIME if time == NO_TIME else time - lag_ms
 
 
 def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _window(tree: Tree) -> WindowNode:
-    assert isinstance(tree.root, WindowNode)
-    return tree.root
 
 
 def _factory(node: WindowNode) -> RowFactory:

@@ -36,20 +36,29 @@ class TooManyOutputsError(Exception):
 
 
 class Collector:
-    """What a fused function has put out for one topic, with the index of the input of each."""
+    """What a fused function has put out for one topic, with the index of the input of each.
 
-    __slots__ = ("indices", "keys", "values")
+    Attributes:
+        timestamps: Of each record, or empty if all have that of their input.
+        headers: Of each record, or empty if none has any.
+    """
+
+    __slots__ = ("headers", "indices", "keys", "timestamps", "values")
 
     def __init__(self) -> None:
         self.keys: list[bytes | None] = []
         self.values: list[bytes | None] = []
         self.indices: list[int] = []
+        self.timestamps: list[int] = []
+        self.headers: list[Headers] = []
 
     def clear(self) -> None:
         """Forgets everything; the lists stay the same objects."""
         self.keys.clear()
         self.values.clear()
         self.indices.clear()
+        self.timestamps.clear()
+        self.headers.clear()
 
 
 class Pile:
@@ -119,6 +128,8 @@ class Outbox:
         """
         keys = collector.keys
         values = collector.values
+        retimed = collector.timestamps
+        headers = collector.headers
         writer = self._writer
         epoch = self._epoch
         for position, index in enumerate(collector.indices):
@@ -126,10 +137,12 @@ class Outbox:
             pile = self._pile(self._partition(key))
             pile.keys.append(key)
             pile.values.append(values[position])
-            pile.timestamps.append(timestamps[index])
+            pile.timestamps.append(retimed[position] if retimed else timestamps[index])
             if writer >= 0:
                 sequence = self._next_sequence(offsets[index])
                 pile.headers.append(((HEADER, _pack(writer, epoch, sequence, times[index])),))
+            elif headers:
+                pile.headers.append(headers[position])
         self.count += len(keys)
         collector.clear()
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 import msgspec
 
-from streamlog.processing.dsl.nodes import SourceNode
+from streamlog.processing.dsl.nodes import OperatorNode, SourceNode
 from streamlog.processing.errors import FunctionFailure, UndecodableFailure
 from streamlog.processing.operators.event_time import (
     TIMESTAMP_MAX_MS,
     TIMESTAMP_MIN_MS,
     event_times,
 )
-from streamlog.processing.worker.flow import Batch
+from streamlog.processing.worker.batch import Batch
 from streamlog.processing.worker.position import NO_TIME
 from streamlog.processing.worker.writers import ForeignRecordError, Writer, Writers, advance
 from streamlog.serde.errors import SerdeError
@@ -25,7 +25,7 @@ from streamlog.serde.errors import SerdeError
 if TYPE_CHECKING:
     from typing import Any
 
-    from streamlog.processing.dsl.nodes import KeyByNode, MergeNode
+    from streamlog.processing.plan.homes import Cut
     from streamlog.processing.plan.plan import SubTopologyPlan
     from streamlog.processing.state.meta import TaskMeta
     from streamlog.processing.worker.writers import Break, Clock
@@ -56,9 +56,7 @@ def open_reader(
     root = sub.entry.root
     if isinstance(root, SourceNode):
         return SourceReader(root, partition, meta)
-    return RepartitionReader(
-        cast("KeyByNode | MergeNode", root), sub.input_topics[0], partition, expected, meta
-    )
+    return RepartitionReader(cast("Cut", root), sub.input_topics[0], partition, expected, meta)
 
 
 class SourceReader:
@@ -99,6 +97,7 @@ class SourceReader:
             offsets=columns.offsets,
             times=times,
             writers=[self._partition] * len(values),
+            headers=columns.headers,
         )
         return batch, breaks
 
@@ -134,7 +133,7 @@ class RepartitionReader:
 
     def __init__(
         self,
-        node: KeyByNode | MergeNode,
+        node: Cut,
         topic: str,
         partition: int,
         expected: list[int],
@@ -156,7 +155,11 @@ class RepartitionReader:
         self._node = node
         self._topic = topic
         self._partition = partition
-        self._decode = msgspec.msgpack.Decoder(cast("Any", node.value_type)).decode
+        self._has_ports = isinstance(node, OperatorNode)
+        values = node.parents if isinstance(node, OperatorNode) else (node,)
+        self._decoders = [
+            msgspec.msgpack.Decoder(cast("Any", each.value_type)).decode for each in values
+        ]
 
     @property
     def time(self) -> int:
@@ -179,10 +182,14 @@ class RepartitionReader:
             raise self._refuse(columns.offsets[error.args[0]], reason) from None
         kept = admitted.kept
         raw = columns.values
+        ports: list[int] = []
         try:
-            decode = self._decode
-            values = [decode(raw[index]) for index in kept]  # type: ignore[arg-type]
-        except (msgspec.MsgspecError, TypeError, ValueError):
+            if self._has_ports:
+                values = [self._decode_port(raw[index], ports) for index in kept]
+            else:
+                decode = self._decoders[0]
+                values = [decode(raw[index]) for index in kept]  # type: ignore[arg-type]
+        except (msgspec.MsgspecError, TypeError, ValueError, IndexError):
             self._find_undecodable(columns, kept)
             raise
         timestamps, offsets, keys = columns.timestamps, columns.offsets, columns.keys
@@ -193,18 +200,29 @@ class RepartitionReader:
             offsets=[offsets[index] for index in kept],
             times=admitted.times,
             writers=admitted.writers,
+            ports=ports,
         )
         return batch, admitted.breaks
+
+    def _decode_port(self, raw: bytes | None, ports: list[int]) -> object:
+        """Reads a value that says by which input of a step it comes; notes that in `ports`."""
+        assert raw is not None
+        value = self._decoders[raw[0]](memoryview(raw)[1:])
+        ports.append(raw[0])
+        return value
+
+    def _decode(self, raw: bytes) -> object:
+        return self._decode_port(raw, []) if self._has_ports else self._decoders[0](raw)
 
     def _find_undecodable(self, columns: Columns, kept: list[int]) -> None:
         """Raises the failure of the first value that does not decode."""
         for index in kept:
             try:
                 self._decode(columns.values[index] or b"")
-            except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            except (msgspec.MsgspecError, TypeError, ValueError, IndexError) as error:
                 reason = (
-                    f"{error}. Was the type {self._node.value_type!r} changed while records of "
-                    "the old one were under way?"
+                    f"{error}. Was a type of its values changed while records of the old one "
+                    "were under way?"
                 )
                 raise self._refuse(columns.offsets[index], reason) from error
 
@@ -213,7 +231,7 @@ class RepartitionReader:
 
 
 def _undecodable(
-    node: SourceNode | KeyByNode | MergeNode,
+    node: SourceNode | Cut,
     topic: str,
     partition: int,
     offset: int,

@@ -239,7 +239,7 @@ class Task:
         if unchanged == before and not self._store.rewrites:
             return None
         changes: list[Change] = []
-        for rows in self._flow.rows.values():
+        for rows in self._flow.stores:
             changes += rows.changes()
         names = {name for name, _ in changes}
         again = sorted(self._store.rewrites - names)
@@ -262,15 +262,13 @@ class Task:
         """Makes the checkpoint the local state, in one transaction; the task rests meanwhile."""
         assert checkpoint is self._pending, "a checkpoint is committed once, before the next one"
         self._store.commit(checkpoint.changes, checkpoint.meta, changelog_next_offset)
-        for rows in self._flow.rows.values():
+        for rows in self._flow.stores:
             rows.committed()
         self._pending = None
 
     def _meta(self) -> TaskMeta:
         """The task as it is now, as the next checkpoint."""
-        for rows in self._flow.rows.values():
-            self._open_rows += rows.opened
-            rows.opened = 0
+        self._open_rows += self._flow.take_opened()
         positions = () if self._next is None else ((*self.inputs[0], self._next),)
         writers = self._reader.writers
         return msgspec.structs.replace(
@@ -285,7 +283,7 @@ class Task:
                 for number, w in sorted(writers.items())
                 if w.epoch >= 0 or w.sequence != NO_SEQUENCE
             ),
-            closed_through=dict(self._flow.closed_through),
+            closed_through=self._flow.closed_through,
             late_records=self._flow.late_records,
             open_rows=self._open_rows,
             topic_ids=self._topic_ids,
@@ -296,11 +294,11 @@ class Task:
 
     def statistics(self) -> TaskStatistics:
         """Returns the task's figures."""
-        opened = sum(rows.opened for rows in self._flow.rows.values())
+        self._open_rows += self._flow.take_opened()
         return TaskStatistics(
             records_in=self._records_in,
             late_records=self._flow.late_records,
-            open_windows=self._open_rows + opened,
+            open_windows=self._open_rows,
             stream_time_ms=_known(self._reader.time),
             outputs=sum(outbox.count for outbox in self._flow.outboxes),
         )

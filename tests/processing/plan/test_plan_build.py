@@ -48,7 +48,7 @@ def test_a_window_on_a_source_needs_no_topic() -> None:
     (sub,) = direct.plan().sub_topologies
     assert (sub.name, sub.level, sub.input_topics, sub.upstream) == ("events", 0, ("events",), ())
     assert names(sub.entry.steps) == ["some", ["count"]]
-    assert [names(tree.steps) for tree in sub.windows] == [["counts"]]
+    assert [names(tree.steps) for tree in sub.timed] == [["counts"]]
 
 
 def test_the_cut_is_at_the_key_by_and_only_what_leads_to_the_window_is_behind_it() -> None:
@@ -78,7 +78,7 @@ def test_windows_behind_one_key_by_share_its_topic() -> None:
 
     subs = subs_of(shared)
     assert list(subs) == ["events", "by-group"]
-    assert [tree.root.name for tree in subs["by-group"].windows] == ["hourly", "daily"]
+    assert [tree.root.name for tree in subs["by-group"].timed] == ["hourly", "daily"]
 
 
 def test_only_the_last_key_by_before_a_window_is_a_topic() -> None:
@@ -101,7 +101,7 @@ def test_results_that_keep_their_key_stay_where_they_are() -> None:
 
     subs = subs_of(chained)
     assert list(subs) == ["events", "by-group"]
-    hourly_tree, daily_tree = subs["by-group"].windows
+    hourly_tree, daily_tree = subs["by-group"].timed
     assert (hourly_tree.root.name, daily_tree.root.name) == ("hourly", "daily")
     assert hourly_tree.lag_ms == 300_000
     assert daily_tree.lag_ms == 360_000
