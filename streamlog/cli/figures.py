@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from streamlog.cli.output import Table
 
 if TYPE_CHECKING:
-    from streamlog.processing.worker.config import PipelineStatus, RunStatus
+    from streamlog.processing.worker.status import PipelineStatus, RunStatus
 
 RATE_WINDOW_S = 2.0
 """Over how long a rate is taken: long enough to be steady, short enough to be live."""

@@ -19,8 +19,9 @@ from streamlog.cli.output import note
 from streamlog.client.admin.values import NewTopic
 from streamlog.config import state_folder
 from streamlog.processing.errors import RecordFailure
-from streamlog.processing.worker.config import RunConfig, RunStatus
+from streamlog.processing.worker.config import RunConfig
 from streamlog.processing.worker.run import run_worker
+from streamlog.processing.worker.status import RunStatus
 from streamlog.processing.worker.supervisor import supervise
 
 if TYPE_CHECKING:

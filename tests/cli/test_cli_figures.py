@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from streamlog.cli.figures import Figures, summary_line
 from streamlog.cli.output import Table, write_table
-from streamlog.processing.worker.config import RunStatus
+from streamlog.processing.worker.status import RunStatus
 
 if TYPE_CHECKING:
     import pytest

@@ -24,8 +24,9 @@ from streamlog.client.config import ConsumerConfig
 from streamlog.client.consumer.consumer import open_consumer
 from streamlog.config import state_folder
 from streamlog.errors import NotFoundError
-from streamlog.processing.worker.config import RunConfig, RunStatus
+from streamlog.processing.worker.config import RunConfig
 from streamlog.processing.worker.run import run_worker
+from streamlog.processing.worker.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

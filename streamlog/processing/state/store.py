@@ -161,6 +161,13 @@ class TaskStore:
         """Returns all rows."""
         return self.scan(b"")
 
+    def size(self) -> tuple[int, int]:
+        """Returns how many rows there are, and how many bytes the files take, history included."""
+        with _translated(self.folder):
+            rows: int = self._read().stat(self._rows)["entries"]
+            pages: int = self._env.info()["last_pgno"] + 1
+            return rows, pages * self._env.stat()["psize"]
+
     def _read(self) -> Transaction:
         """A read transaction that lasts until the next write."""
         if self._reader is None:

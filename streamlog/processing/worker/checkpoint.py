@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from streamlog.client.producer.producer import Producer
     from streamlog.client.values import OffsetAndMetadata, TopicPartition
     from streamlog.doors import Threads
+    from streamlog.processing.state.store import TaskStore
     from streamlog.processing.worker.task import Checkpoint, Task
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,10 @@ class RunningTask:
     changelog: TopicPartition
     changelog_next: int
     """Where our next write to the changelog must begin."""
+    store: TaskStore | None = None
+    """The task's, to tell its size; tests run tasks without."""
+    size: tuple[int, int] | None = None
+    """Of the state at the last checkpoint: rows, and bytes on disk."""
     deliveries: list[RangeDelivery] = field(default_factory=list)
     uncommitted: dict[TopicPartition, OffsetAndMetadata] = field(default_factory=dict)
     """What the group has yet to be told of the last checkpoint."""
@@ -118,7 +123,13 @@ async def write_checkpoint(
         running, producer, checkpoint.changelog_keys, checkpoint.changelog_values, now_ms
     )
     changelog_next = running.changelog_next
-    await threads.run(lambda: task.commit_checkpoint(checkpoint, changelog_next))
+
+    def commit() -> None:
+        task.commit_checkpoint(checkpoint, changelog_next)
+        if running.store is not None:
+            running.size = running.store.size()
+
+    await threads.run(commit)
     return checkpoint
 
 

@@ -1,4 +1,4 @@
-"""What a worker is told before it starts, and what it tells while it runs."""
+"""What a worker is told before it starts."""
 
 from __future__ import annotations
 
@@ -39,34 +39,3 @@ class RunConfig:
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S
     session_timeout_ms: int = SESSION_TIMEOUT_MS
     client_settings: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class PipelineStatus:
-    """One pipeline's figures in this worker, live; times in milliseconds since 1970."""
-
-    name: str
-    phase: str = "starting"
-    """starting, joining, restoring, running, draining, stopped or failed."""
-    tasks: int = 0
-    records_in: int = 0
-    late_records: int = 0
-    lag: int = 0
-    stream_time_ms: int | None = None
-    open_windows: int = 0
-    checkpoints: int = 0
-    last_checkpoint_ms: int | None = None
-    last_checkpoint_took_s: float = 0.0
-
-
-@dataclass(slots=True)
-class RunStatus:
-    """All pipelines of this worker, by name."""
-
-    pipelines: dict[str, PipelineStatus] = field(default_factory=dict)
-
-    def of(self, name: str) -> PipelineStatus:
-        """Returns a pipeline's figures, making them at its first mention."""
-        if name not in self.pipelines:
-            self.pipelines[name] = PipelineStatus(name)
-        return self.pipelines[name]

@@ -27,6 +27,7 @@ from streamlog.processing.worker.checkpoint import (
     write_checkpoint,
 )
 from streamlog.processing.worker.restore import start_over_hint
+from streamlog.processing.worker.status import InputFigures, TaskFigures
 from streamlog.processing.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
     from streamlog.client.membership.member import GroupMember
     from streamlog.client.producer.producer import Producer
     from streamlog.client.values import FetchedChunk
-    from streamlog.processing.worker.config import PipelineStatus
     from streamlog.processing.worker.placement import TaskName
     from streamlog.processing.worker.setting import Setting
+    from streamlog.processing.worker.status import PipelineStatus
     from streamlog.processing.worker.task import Task
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,10 @@ POLL_WAIT_MS = 200
 """How long a poll waits when there is nothing; the checkpoint clock is looked at this often."""
 IDLE_CHECKPOINT_S = 0.05
 """With an end in sight, after so long without a record, a checkpoint does not wait for its time."""
+
+
+REPORT_INTERVAL_S = 0.1
+"""Between two looks at all tasks' figures; a worker may have hundreds."""
 
 
 class RecordsMissingError(DataError):
@@ -71,7 +76,8 @@ class PipelineWorker:
         self._turns = Turns()
         self._tasks: dict[TaskName, RunningTask] = {}
         self._by_input: dict[TopicPartition, RunningTask] = {}
-        self._lag: dict[TopicPartition, int] = {}
+        self._report_at = 0.0
+        self._generation = -1
         self._checkpoint_at = 0.0
         self._heard_at: float | None = None
         """When something came last that no checkpoint holds; nothing if there is none."""
@@ -124,7 +130,9 @@ class PipelineWorker:
             await self._checkpoint(self._tasks.values())
             interval = self._setting.config.checkpoint_interval_s
             self._checkpoint_at = trio.current_time() + interval
-        self._report()
+            self._report()
+        elif trio.current_time() >= self._report_at:
+            self._report()
 
     def _poll_wait_ms(self) -> float:
         soon = self._setting.config.until_end and self._heard_at is not None
@@ -137,16 +145,20 @@ class PipelineWorker:
         return now >= self._checkpoint_at
 
     async def _process(self, running: RunningTask, chunk: FetchedChunk) -> None:
+        began = trio.current_time()
         with ended_by_failure(running):
             # A chunk that fails is half done: the state in memory must not reach a checkpoint.
             running.task.process(chunk.topic, chunk.partition, chunk.columns, chunk.next_offset)
         self._heard_at = trio.current_time()
-        self._lag[chunk.topic_partition] = max(chunk.high_watermark - chunk.next_offset, 0)
+        self._status.process_s.observe(self._heard_at - began)
+        figures = self._figures(running).inputs[chunk.topic, chunk.partition]
+        figures.position, figures.end = chunk.next_offset, chunk.high_watermark
         self._status.records_in += len(chunk.columns)
         await send_outputs(running, self._producer)
 
     def fail(self, error: Exception) -> None:
         """Notes the first failure; reading ends, the group is left in order."""
+        self._status.failures += 1
         if self._failure is None:
             self._failure = error
             self._status.phase = "failed"
@@ -181,6 +193,7 @@ class PipelineWorker:
             self._status.checkpoints += 1
             self._status.last_checkpoint_ms = self._setting.clock.wall_ms()
             self._status.last_checkpoint_took_s = trio.current_time() - began
+            self._status.checkpoint_s.observe(self._status.last_checkpoint_took_s)
         for failure in failures:
             raise failure
 
@@ -220,6 +233,9 @@ class PipelineWorker:
             return False
         for running in behind:
             running.uncommitted = {}
+            figures = self._figures(running)
+            figures.checkpoints += 1
+            figures.last_checkpoint_ms = self._setting.clock.wall_ms()
         return True
 
     # What the others ask for, in turns of the loop.
@@ -230,7 +246,9 @@ class PipelineWorker:
         async def begin() -> None:
             self._tasks[name] = running
             offsets: dict[TopicPartition, int | None] = {}
+            figures = self._status.by_task[name] = TaskFigures()
             for key, offset in running.task.positions().items():
+                figures.inputs[key] = InputFigures(offset or 0, offset or 0)
                 self._by_input[TopicPartition(*key)] = running
                 offsets[TopicPartition(*key)] = EARLIEST if offset is None else offset
             await self._consumer.assign(offsets)
@@ -262,11 +280,11 @@ class PipelineWorker:
         inputs = [key for key, owner in self._by_input.items() if owner is running]
         for key in inputs:
             del self._by_input[key]
-            self._lag.pop(key, None)
         await self._consumer.unassign(inputs)
         await self._setting.threads.run(running.task.close)
         # Last: if this is cancelled, whoever ends the loop closes what is still here.
         del self._tasks[name]
+        self._status.by_task.pop(name, None)
 
     def runs(self, running: RunningTask) -> bool:
         """Says whether this very task is being run."""
@@ -287,12 +305,34 @@ class PipelineWorker:
 
     # Figures.
 
+    def _figures(self, running: RunningTask) -> TaskFigures:
+        return self._status.by_task.setdefault(running.task.id, TaskFigures())
+
     def _report(self) -> None:
+        """Gathers the figures of all tasks."""
+        self._report_at = trio.current_time() + REPORT_INTERVAL_S
         status = self._status
-        figures = [running.task.statistics() for running in self._tasks.values()]
-        status.tasks = len(figures)
-        status.late_records = sum(each.late_records for each in figures)
-        status.open_windows = sum(each.open_windows for each in figures)
-        status.lag = sum(self._lag.values())
-        times = [each.stream_time_ms for each in figures if each.stream_time_ms is not None]
+        for running in self._tasks.values():
+            figures, statistics = self._figures(running), running.task.statistics()
+            figures.records_in = statistics.records_in
+            figures.records_out = statistics.outputs
+            figures.late_records = statistics.late_records
+            figures.open_windows = statistics.open_windows
+            figures.stream_time_ms = statistics.stream_time_ms
+            if running.size is not None:
+                figures.state_rows, figures.state_bytes = running.size
+            for key, each in figures.inputs.items():
+                # A fetch that brings nothing tells the end all the same.
+                known = self._consumer.high_watermark(TopicPartition(*key))
+                each.end = each.end if known is None else known
+        tasks = status.by_task.values()
+        status.tasks = len(tasks)
+        status.late_records = sum(each.late_records for each in tasks)
+        status.open_windows = sum(each.open_windows for each in tasks)
+        status.lag = sum(each.lag for each in tasks)
+        times = [each.stream_time_ms for each in tasks if each.stream_time_ms is not None]
         status.stream_time_ms = max(times, default=None)
+        if self.member is not None and self.member.generation > self._generation:
+            # A member that was dropped has none for a while.
+            status.rebalances += 1
+            self._generation = self.member.generation

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from streamlog.processing.state.store import TaskStore
     from streamlog.processing.worker.placement import TaskName
     from streamlog.processing.worker.setting import Setting
+    from streamlog.processing.worker.status import RestoreFigures
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ async def take_over(
     producer: Producer,
     generation: int,
     committed: Mapping[TopicPartition, OffsetAndMetadata | None],
+    figures: RestoreFigures,
 ) -> RunningTask:
     """Makes a task ready to run, with all its state.
 
@@ -68,6 +70,7 @@ async def take_over(
         producer: Writes the fence.
         generation: The group's, under which the task is ours.
         committed: What the group has committed for the task's inputs.
+        figures: Are told how far it is.
 
     Raises:
         RefusedError: If the group's offsets were moved to where the state cannot follow.
@@ -78,7 +81,7 @@ async def take_over(
     topic_ids = {topic: setting.topic_ids[topic] for topic in sub.input_topics}
     store = await setting.threads.run(lambda: _open_free_copy(setting, sub, name, identity))
     try:
-        epoch, position = await _catch_up(setting, store, changelog, producer, generation)
+        epoch, position = await _catch_up(setting, store, changelog, producer, generation, figures)
         check_origin(setting.plan, store, sub, topic_ids)
         await setting.threads.run(lambda: agree_with_group(store, name, committed))
         task = Task(
@@ -93,7 +96,14 @@ async def take_over(
     except BaseException:
         store.close()
         raise
-    return RunningTask(task, changelog, position, uncommitted=_uncommitted(store, committed))
+    return RunningTask(
+        task,
+        changelog,
+        position,
+        store=store,
+        size=store.size(),
+        uncommitted=_uncommitted(store, committed),
+    )
 
 
 def _open_free_copy(
@@ -134,6 +144,7 @@ async def _catch_up(
     changelog: TopicPartition,
     producer: Producer,
     generation: int,
+    figures: RestoreFigures,
 ) -> tuple[int, int]:
     """Fences the changelog and applies it; returns our epoch and where our next write begins."""
     replay = ChangelogReplay(store)
@@ -152,7 +163,8 @@ async def _catch_up(
                 f"changelog ends at {end}: it has lost records",
                 hint=f"If the topic is the right one, delete {store.folder} to restore",
             )
-        await _replay(setting, replay, changelog, begin, end - 1)
+        figures.aim(begin, end - 1)
+        await _replay(setting, replay, changelog, begin, end - 1, figures)
         if replay.highest_epoch < epoch:
             await setting.threads.run(lambda: replay.finish(end, epoch))  # noqa: B023 (awaited)
             return epoch, end
@@ -161,7 +173,12 @@ async def _catch_up(
 
 
 async def _replay(
-    setting: Setting, replay: ChangelogReplay, changelog: TopicPartition, begin: int, end: int
+    setting: Setting,
+    replay: ChangelogReplay,
+    changelog: TopicPartition,
+    begin: int,
+    end: int,
+    figures: RestoreFigures,
 ) -> None:
     """Feeds the changelog from `begin` up to `end`, which leaves out our own fence there."""
     config = ConsumerConfig(auto_offset_reset=OffsetReset.NONE)
@@ -180,6 +197,7 @@ async def _replay(
                 if columns.offsets and columns.offsets[-1] >= end:
                     columns = columns.slice(0, bisect_left(columns.offsets, end))
                 await setting.threads.run(partial(replay.feed, columns))
+                figures.advance(min(chunk.next_offset, end), len(columns))
 
 
 def check_origin(

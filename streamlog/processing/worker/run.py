@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from streamlog.client.producer.producer import Producer
     from streamlog.processing.dsl.pipeline import Pipeline
     from streamlog.processing.plan.plan import Plan
-    from streamlog.processing.worker.config import PipelineStatus, RunConfig, RunStatus
+    from streamlog.processing.worker.config import RunConfig
+    from streamlog.processing.worker.status import PipelineStatus, RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ async def run_worker(
             await run_pipeline(plan, config, status.of(plan.name), stop)
         except Exception as error:  # noqa: BLE001 (raised below, once the others have ended)
             status.of(plan.name).phase = "failed"
+            status.of(plan.name).failures += 1
             error = first_of(error)
             logger.error('pipeline "%s" has stopped: %s', plan.name, error)
             failures.append(error)
@@ -163,7 +165,7 @@ async def _take_part(
     """Joins the group and stays in it until the worker has finished."""
     plan, config = setting.plan, setting.config
     assignor = TaskAssignor({sub.name: sub.input_topics for sub in plan.sub_topologies})
-    take_overs = TakeOvers(setting, assignor, producer, worker)
+    take_overs = TakeOvers(setting, assignor, producer, worker, status)
     seat = take_seat(setting.state_folder)
     try:
         group = GroupConfig(

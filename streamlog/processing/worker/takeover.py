@@ -16,6 +16,7 @@ import trio
 
 from streamlog.client.errors import CommitRefusedError
 from streamlog.processing.worker.restore import take_over
+from streamlog.processing.worker.status import RestoreFigures
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from streamlog.processing.worker.pipeline_worker import PipelineWorker
     from streamlog.processing.worker.placement import TaskName
     from streamlog.processing.worker.setting import Setting
+    from streamlog.processing.worker.status import PipelineStatus
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,9 @@ class TakeOvers:
         assignor: TaskAssignor,
         producer: Producer,
         worker: PipelineWorker,
+        status: PipelineStatus,
     ) -> None:
+        self._status = status
         self._setting = setting
         self._assignor = assignor
         self._producer = producer
@@ -98,6 +102,7 @@ class TakeOvers:
         await self._worker.detach(names, checkpoint=checkpoint)
 
     async def _restore(self, member: GroupMember, name: TaskName, restore: _Restore) -> None:
+        figures = self._status.restores[name] = RestoreFigures(trio.current_time())
         try:
             with restore.scope:
                 committed = await member.committed(self._setting.inputs_of(name))
@@ -107,7 +112,7 @@ class TakeOvers:
                     # two owners fence each other, which costs time but never a record.
                     await member.commit({key: at for key, at in committed.items() if at})
                 running = await take_over(
-                    self._setting, name, self._producer, member.generation, committed
+                    self._setting, name, self._producer, member.generation, committed, figures
                 )
                 try:
                     await self._worker.attach(name, running)
@@ -121,4 +126,6 @@ class TakeOvers:
         finally:
             if self._restores.get(name) is restore:
                 del self._restores[name]
+            if self._status.restores.get(name) is figures:
+                del self._status.restores[name]
             restore.over.set()

@@ -25,8 +25,9 @@ from streamlog.client.config import ClientConfig, ConsumerConfig, ProducerConfig
 from streamlog.client.consumer.consumer import open_consumer
 from streamlog.client.producer.producer import Producer, open_producer
 from streamlog.client.values import EARLIEST, TopicPartition
-from streamlog.processing.worker.config import RunConfig, RunStatus
+from streamlog.processing.worker.config import RunConfig
 from streamlog.processing.worker.run import run_worker
+from streamlog.processing.worker.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -35,9 +35,9 @@ from streamlog.client.values import OffsetAndMetadata, TopicPartition
 from streamlog.errors import NotFoundError, RefusedError, StorageError, StreamlogError
 from streamlog.processing.errors import FunctionFailure, LayoutChangedError, UndecodableFailure
 from streamlog.processing.worker.changelog import fence_record
-from streamlog.processing.worker.config import PipelineStatus, RunStatus
 from streamlog.processing.worker.pipeline_worker import RecordsMissingError
 from streamlog.processing.worker.run import run_worker
+from streamlog.processing.worker.status import PipelineStatus, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
