@@ -23,7 +23,13 @@ import linecache
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from streamlog.processing.dsl.nodes import OperatorNode, TimestampNode, ToNode, WindowNode
+from streamlog.processing.dsl.nodes import (
+    OperatorNode,
+    SideNode,
+    TimestampNode,
+    ToNode,
+    WindowNode,
+)
 from streamlog.processing.errors import PlanError
 from streamlog.processing.plan.fused_steps import Place, StepWriter
 
@@ -118,7 +124,10 @@ def fuse(tree: Tree, label: str, surroundings: Surroundings) -> Fused:
         surroundings: What they use.
     """
     writer = StepWriter(surroundings, _retimed(tree.steps), _with_headers(tree.steps))
-    _write(writer, tree.steps, Place())
+    if isinstance(tree.root, OperatorNode) and all(s.node is not tree.root for s in tree.steps):
+        _write_results(writer, tree.root, tree.steps, Place())
+    else:
+        _write(writer, tree.steps, Place())
     columns = [f"    {each} = batch.{each}" for each in _COLUMNS]
     setup = [*columns, *(f"    {each}" for each in writer.setup)]
     source = _HEAD.format(
@@ -147,19 +156,21 @@ def _write(writer: StepWriter, steps: Iterable[Step], place: Place) -> None:
         _check_depth(step.node, place)
         behind = writer.write(step, place)
         if isinstance(step.node, OperatorNode):
-            _write_results(writer, step, behind)
+            _write_results(writer, step.node, step.children, behind)
         else:
             _write(writer, step.children, behind)
 
 
-def _write_results(writer: StepWriter, step: Step, behind: Place) -> None:
+def _write_results(
+    writer: StepWriter, node: OperatorNode, steps: Iterable[Step], place: Place
+) -> None:
     """What follows an operator: results go one way, what leaves by another exit goes there."""
-    results, sides = writer.split_exits(step)
-    if step.topic is not None or not (results or sides):
-        return
-    _write(writer, results, writer.open_results(step, behind))
-    for side in sides:
-        _write(writer, side.children, writer.open_exit(side, behind))
+    results = [step for step in steps if not isinstance(step.node, SideNode)]
+    if results:
+        _write(writer, results, writer.open_results(node, place))
+    for step in steps:
+        if isinstance(step.node, SideNode):
+            _write(writer, step.children, writer.open_exit(step.node, place))
 
 
 def _walk(steps: Iterable[Step]) -> Iterator[Step]:

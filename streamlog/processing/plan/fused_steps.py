@@ -251,28 +251,17 @@ class StepWriter:
         time = f"{place.time} - {node.lag_ms}" if node.lag_ms else place.time
         return Place(value, key, timestamp, time, place.indent + 1, place.loops + 1)
 
-    @staticmethod
-    def split_exits(step: Step) -> tuple[list[Step], list[Step]]:
-        """Returns the steps that take an operator's results, and those at its other exits."""
-        sides = [each for each in step.children if isinstance(each.node, SideNode)]
-        return [each for each in step.children if each not in sides], sides
-
-    def open_results(self, step: Step, place: Place) -> Place:
+    def open_results(self, node: OperatorNode, place: Place) -> Place:
         """Begins what takes an operator's results; what left by another exit is not among them."""
-        self._line(step.node, place, f"if {place.value}.__class__ is not Side:")
-        inner = replace(place, indent=place.indent + 1)
-        self._line(step.node, inner, "pass")
-        return inner
+        self._line(node, place, f"if {place.value}.__class__ is not Side:")
+        return replace(place, indent=place.indent + 1)
 
-    def open_exit(self, side: Step, place: Place) -> Place:
+    def open_exit(self, node: SideNode, place: Place) -> Place:
         """Begins what takes the values that leave by one other exit."""
-        assert isinstance(side.node, SideNode)
-        condition = (
-            f"if {place.value}.__class__ is Side and {place.value}.exit == {side.node.exit!r}:"
-        )
-        self._line(side.node, place, condition)
+        is_here = f"{place.value}.__class__ is Side and {place.value}.exit == {node.exit!r}"
+        self._line(node, place, f"if {is_here}:")
         inner = replace(place, indent=place.indent + 1)
-        return replace(inner, value=self._assign(side.node, inner, f"{place.value}.value"))
+        return replace(inner, value=self._assign(node, inner, f"{place.value}.value"))
 
     # Outputs.
 

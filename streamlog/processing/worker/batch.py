@@ -16,7 +16,8 @@ class Batch:
 
     Attributes:
         offsets: Of the input that caused each.
-        times: The stream time of its writer.
+        times: The stream time by which its lateness is judged: its writer's.
+        task_times: The task's stream time.
         writers: Who wrote it.
         ports: By which input it comes, where the tree's root is a step with several.
         headers: Of records from a source.
@@ -29,6 +30,7 @@ class Batch:
     timestamps: list[int]
     offsets: list[int]
     times: list[int]
+    task_times: list[int]
     writers: list[int]
     ports: list[int] = field(default_factory=list)
     headers: list[Headers] | None = None

@@ -151,11 +151,12 @@ class Flow:
             return
         self._run(self._entry, batch, start, stop)
         for topic in self._entry.fused.collectors:
+            times, record_times = batch.task_times, batch.times
             write = self._writes.get(topic)
-            times = batch.times
             if write is not None and write.lag_ms:
-                times = [time - write.lag_ms for time in times]
-            self._scatter(topic, self._entry, batch, times)
+                times = [_lagging(time, write.lag_ms) for time in times]
+                record_times = [time - write.lag_ms for time in record_times]
+            self._scatter(topic, self._entry, batch, times, record_times)
 
     def _run(self, branch: Branch, batch: Batch, start: int, stop: int) -> None:
         fused = branch.fused
@@ -178,10 +179,18 @@ class Flow:
             self._fail(failed or branch.tree.root, batch.offsets[index], error)
         self._late_records += sum(late)
 
-    def _scatter(self, topic: str, branch: Branch, batch: Batch, times: list[int]) -> None:
+    def _scatter(
+        self,
+        topic: str,
+        branch: Branch,
+        batch: Batch,
+        times: list[int],
+        record_times: list[int],
+    ) -> None:
         collector = branch.fused.collectors[topic]
+        outbox = self._outboxes[topic]
         try:
-            self._outboxes[topic].scatter(collector, batch.timestamps, batch.offsets, times)
+            outbox.scatter(collector, batch.timestamps, batch.offsets, times, record_times)
         except TooManyOutputsError as error:
             offset, _ = error.args
             self._fail(branch.tree.root, offset, error)
@@ -228,13 +237,13 @@ class Flow:
         if not results:
             return
         keys, values, moments = (list(column) for column in zip(*results, strict=True))
-        self._emit(branch, keys, values, moments, cause)
+        batch = self._emit(branch, keys, values, moments, cause)
         for topic in branch.fused.collectors:
             write = self._writes.get(topic)
-            lag_ms = 0 if write is None else write.lag_ms
             # What comes later may be older than these: promise no more than before.
-            before = _lagging(self._time_before, lag_ms)
-            self._scatter_results(topic, branch, moments, cause, [before] * len(moments))
+            before = _lagging(self._time_before, 0 if write is None else write.lag_ms)
+            times = [before] * len(moments)
+            self._scatter(topic, branch, batch, times, times)
 
     def _emit_windows(
         self, branch: Branch, node: WindowNode, closed: list[Closed], cause: int
@@ -254,14 +263,14 @@ class Flow:
         except Exception as error:  # noqa: BLE001 (whatever a user's type may raise)
             self._fail(node, cause, error)
         moments = [end_ms - 1 for end_ms, _, _ in closed]
-        self._emit(branch, [key for _, key, _ in closed], values, moments, cause)
+        batch = self._emit(branch, [key for _, key, _ in closed], values, moments, cause)
         for topic in branch.fused.collectors:
             write = self._writes.get(topic)
             times = moments
             if write is not None and not write.single:
                 # Other trees have yet to write what is older: promise no more than before.
                 times = [_lagging(self._time_before, write.lag_ms)] * len(closed)
-            self._scatter_results(topic, branch, moments, cause, times)
+            self._scatter(topic, branch, batch, times, times)
 
     def _emit(
         self,
@@ -270,7 +279,7 @@ class Flow:
         values: list[Value],
         moments: list[int],
         cause: int,
-    ) -> None:
+    ) -> Batch:
         count = len(values)
         batch = Batch(
             values=values,
@@ -278,18 +287,11 @@ class Flow:
             timestamps=moments,
             offsets=[cause] * count,
             times=moments,
+            task_times=moments,
             writers=[0] * count,
         )
         self._run(branch, batch, 0, count)
-
-    def _scatter_results(
-        self, topic: str, branch: Branch, moments: list[int], cause: int, times: list[int]
-    ) -> None:
-        collector = branch.fused.collectors[topic]
-        try:
-            self._outboxes[topic].scatter(collector, moments, [cause] * len(moments), times)
-        except TooManyOutputsError as error:
-            self._fail(branch.tree.root, cause, error)
+        return batch
 
     # Markers.
 

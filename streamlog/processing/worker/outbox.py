@@ -18,6 +18,7 @@ from streamlog.processing.worker.position import (
     OFFSET_MAX,
     OUTPUTS_MAX,
     POSITION,
+    TIMED_POSITION,
 )
 from streamlog.records.murmur2 import partition_of
 
@@ -29,6 +30,7 @@ PARTITIONS_CACHED_MAX: Final = 100_000
 
 
 _pack: Final = POSITION.pack
+_pack_timed: Final = TIMED_POSITION.pack
 
 
 class TooManyOutputsError(Exception):
@@ -119,9 +121,21 @@ class Outbox:
         self._index_end: int = OUTPUTS_MAX
 
     def scatter(
-        self, collector: Collector, timestamps: list[int], offsets: list[int], times: list[int]
+        self,
+        collector: Collector,
+        timestamps: list[int],
+        offsets: list[int],
+        times: list[int],
+        record_times: list[int],
     ) -> None:
         """Takes what was collected; the lists are of the inputs to which `indices` point.
+
+        Args:
+            collector: What was collected.
+            timestamps: The event time of each input.
+            offsets: Where each was in the log.
+            times: The task's stream time at each.
+            record_times: The stream time by which the lateness of each is judged.
 
         Raises:
             TooManyOutputsError: If one input caused more than can be numbered.
@@ -140,7 +154,13 @@ class Outbox:
             pile.timestamps.append(retimed[position] if retimed else timestamps[index])
             if writer >= 0:
                 sequence = self._next_sequence(offsets[index])
-                pile.headers.append(((HEADER, _pack(writer, epoch, sequence, times[index])),))
+                time = times[index]
+                record_time = record_times[index]
+                if time == record_time:
+                    position_header = _pack(writer, epoch, sequence, time)
+                else:
+                    position_header = _pack_timed(writer, epoch, sequence, time, record_time)
+                pile.headers.append(((HEADER, position_header),))
             elif headers:
                 pile.headers.append(headers[position])
         self.count += len(keys)

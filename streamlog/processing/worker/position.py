@@ -6,6 +6,11 @@ Every record has a header `streamlog`:
     epoch          int32   of the owner who wrote it
     sequence       int64   input offset << 20 | number among the outputs of that input
     stream time    int64   the writer's, in milliseconds, when the input was processed
+    record time    int64   only where it differs: the time by which the record's lateness is judged
+
+The two times differ behind a task that has several writers itself: its own time is the smallest of
+theirs, while a record's lateness goes by the time of whoever wrote it first, so that it does not
+depend on how the writers' records were mixed.
 
 The sequence is a function of the log alone, so a writer that repeats itself after a crash repeats
 its sequences, and the reader drops them.
@@ -22,12 +27,13 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from streamlog.processing.state.meta import NO_SEQUENCE as NO_SEQUENCE
+
 HEADER: Final = "streamlog"
 MARKER_HEADER: Final = "streamlog.marker"
 
 NO_TIME: Final = -(2**62)
 """A writer that has not seen a record has no stream time."""
-NO_SEQUENCE: Final = -(2**62)
 
 INDEX_BITS: Final = 20
 OUTPUTS_MAX: Final = 1 << INDEX_BITS
@@ -44,6 +50,8 @@ DRAIN_MARKER: Final = 1
 
 POSITION: Final = struct.Struct(">iiqq")
 POSITION_SIZE: Final = 24
+TIMED_POSITION: Final = struct.Struct(">iiqqq")
+TIMED_POSITION_SIZE: Final = 32
 MARKER: Final = struct.Struct(">iiqqB")
 MARKER_SIZE: Final = 25
 

@@ -96,6 +96,7 @@ class SourceReader:
             timestamps=timestamps,
             offsets=columns.offsets,
             times=times,
+            task_times=times,
             writers=[self._partition] * len(values),
             headers=columns.headers,
         )
@@ -199,6 +200,7 @@ class RepartitionReader:
             timestamps=[timestamps[index] for index in kept],
             offsets=[offsets[index] for index in kept],
             times=admitted.times,
+            task_times=admitted.task_times,
             writers=admitted.writers,
             ports=ports,
         )

@@ -32,6 +32,8 @@ from streamlog.processing.worker.position import (
     NO_TIME,
     POSITION,
     POSITION_SIZE,
+    TIMED_POSITION,
+    TIMED_POSITION_SIZE,
 )
 
 if TYPE_CHECKING:
@@ -76,23 +78,30 @@ class Admitted:
     Attributes:
         kept: Indices of the records that count.
         writers: Of each of these, who wrote it.
-        times: Of each of these, the writer's stream time.
+        times: Of each of these, the stream time by which its lateness is judged.
+        task_times: Of each of these, the smallest stream time of all writers.
         breaks: Where windows close.
     """
 
-    __slots__ = ("breaks", "kept", "times", "writers")
+    __slots__ = ("breaks", "kept", "task_times", "times", "writers")
 
     def __init__(self) -> None:
         self.kept: list[int] = []
         self.writers: list[int] = []
         self.times: list[int] = []
+        self.task_times: list[int] = []
         self.breaks: list[Break] = []
 
 
 class Writer:
-    """How far a reader has come with one writer."""
+    """How far a reader has come with one writer.
 
-    __slots__ = ("drained", "epoch", "sequence", "time")
+    Attributes:
+        marked: The last marker's sequence.
+        withdrawn: What a rewind took back; see `withdrawn`.
+    """
+
+    __slots__ = ("drained", "epoch", "marked", "sequence", "time", "withdrawn")
 
     def __init__(
         self,
@@ -100,11 +109,15 @@ class Writer:
         sequence: int = NO_SEQUENCE,
         time: int = NO_TIME,
         drained: bool = False,
+        marked: int = NO_SEQUENCE,
+        withdrawn: tuple[tuple[int, int], ...] = (),
     ) -> None:
         self.epoch = epoch
         self.sequence = sequence
         self.time = time
         self.drained = drained
+        self.marked = marked
+        self.withdrawn = withdrawn
 
 
 class Writers:
@@ -148,7 +161,7 @@ class Writers:
         index = first
         stop = len(offsets)
         while index < stop:
-            number, epoch, sequence, time, marker = _position(headers[index], index)
+            number, epoch, sequence, time, record_time, marker = _position(headers[index], index)
             writer = self.writers.get(number)
             if writer is None:
                 writer = self._newcomer(number)
@@ -170,7 +183,8 @@ class Writers:
                     writer.sequence = sequence
                     kept.append(index)
                     admitted.writers.append(number)
-                    admitted.times.append(time)
+                    admitted.times.append(record_time)
+                    admitted.task_times.append(self.time)
             index += 1
         return admitted
 
@@ -195,18 +209,22 @@ class Writers:
         return NO_TIME if smallest == FOREVER else smallest
 
 
-def _position(headers: Headers, index: int) -> tuple[int, int, int, int, int]:
-    """Reads a record's position: writer, epoch, sequence, time, and a marker's kind or -1."""
+def _position(headers: Headers, index: int) -> tuple[int, int, int, int, int, int]:
+    """Reads a position: writer, epoch, sequence, both times, and a marker's kind or -1."""
     if len(headers) != 1:
         raise ForeignRecordError(index)
     name, data = headers[0]
     if data is not None:
-        if name == HEADER and len(data) == POSITION_SIZE:
-            writer, epoch, sequence, time = _unpack(data)
-            return writer, epoch, sequence, time, -1
+        if name == HEADER:
+            if len(data) == POSITION_SIZE:
+                writer, epoch, sequence, time = _unpack(data)
+                return writer, epoch, sequence, time, time, -1
+            if len(data) == TIMED_POSITION_SIZE:
+                writer, epoch, sequence, time, record_time = TIMED_POSITION.unpack(data)
+                return writer, epoch, sequence, time, record_time, -1
         if name == MARKER_HEADER and len(data) == MARKER_SIZE:
             writer, epoch, sequence, time, kind = MARKER.unpack(data)
-            return writer, epoch, sequence, time, kind
+            return writer, epoch, sequence, time, time, kind
     raise ForeignRecordError(index)
 
 
