@@ -158,7 +158,7 @@ class _Builder:
     def _region(self, root: Entry) -> list[Tree]:
         """The trees of a sub-topology: its entry's, then those of steps that act as time passes."""
         if isinstance(root, OperatorNode):
-            steps: tuple[Step, ...] = (Step(node=root, children=self._grow(root, root), port=-1),)
+            steps: tuple[Step, ...] = (self._operator(root, root, -1),)
         elif isinstance(root, SourceNode) or (isinstance(root, KeyByNode) and root.forced):
             steps = self._grow(root, root)
         else:
@@ -182,7 +182,7 @@ class _Builder:
                 if topic is not None:
                     steps.append(Step(node=child, children=(), topic=topic, port=port))
                 elif self.homes.home(child) is root:
-                    steps.append(Step(node=child, children=self._grow(child, root), port=port))
+                    steps.append(self._operator(child, root, port))
             else:
                 forced = isinstance(child, KeyByNode) and child.forced
                 children = () if forced else self._grow(child, root)
@@ -197,14 +197,19 @@ class _Builder:
             if isinstance(child, WindowNode | OperatorNode):
                 if self.homes.home(child) is root:
                     windowed = isinstance(child, WindowNode)
-                    children = () if windowed else self._grow(child, root)
-                    steps.append(Step(node=child, children=children, port=port))
+                    here = Step(node=child, children=())
+                    steps.append(here if windowed else self._operator(child, root, port))
             elif not isinstance(child, KeyByNode | MergeNode | ToNode):
                 children = self._grow_to_state(child, root)
                 if children:
                     shown = not self._is_grown_upstream(child)
                     steps.append(Step(node=child, children=children, shown=shown))
         return tuple(steps)
+
+    def _operator(self, node: Node, root: Entry, port: int) -> Step:
+        """An operator in the tree of a record: what it puts out at once goes on there."""
+        assert isinstance(node, OperatorNode)
+        return Step(node=node, children=self._grow(node, root), port=port, lag_ms=own_lag(node))
 
     def _is_end(self, node: Node) -> bool:
         return isinstance(node, ToNode) or (isinstance(node, PeekNode) and not self.children[node])
@@ -237,5 +242,4 @@ def _lags(steps: Iterable[Step], topic: str, lag_ms: int) -> Iterator[int]:
     for step in steps:
         if step.topic == topic:
             yield lag_ms
-        own = own_lag(step.node) if isinstance(step.node, OperatorNode) else 0
-        yield from _lags(step.children, topic, lag_ms + own)
+        yield from _lags(step.children, topic, lag_ms + step.lag_ms)

@@ -248,7 +248,7 @@ class StepWriter:
         )
         if not step.children:
             self._line(node, replace(place, indent=place.indent + 1), "pass")
-        time = f"{place.time} - {node.lag_ms}" if node.lag_ms else place.time
+        time = f"{place.time} - {step.lag_ms}" if step.lag_ms else place.time
         return Place(value, key, timestamp, time, place.indent + 1, place.loops + 1)
 
     def open_results(self, node: OperatorNode, place: Place) -> Place:

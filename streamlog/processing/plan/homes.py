@@ -94,8 +94,11 @@ class Homes:
 
 
 def own_lag(node: StatefulNode) -> int:
-    """Returns how far a step's results may be behind the time of its input."""
-    return node.grace_ms if isinstance(node, WindowNode) else node.lag_ms
+    """Returns how far a step's results may be behind the time of its input.
+
+    An operator is told of time in ticks, so it may be behind by one of them as well.
+    """
+    return node.grace_ms if isinstance(node, WindowNode) else node.lag_ms + (node.tick_ms or 0)
 
 
 def _anchor(node: StatefulNode, parent: StreamNode) -> Anchor:

@@ -39,6 +39,8 @@ class Step:
     """The repartition topic that records are written to here."""
     port: int = 0
     """Of an operator: which of its inputs this is; -1: the record says so itself."""
+    lag_ms: int = 0
+    """How far what leaves the step may be behind the time of what enters it."""
     shown: bool = True
     """Of a `peek`: whether its function is called here, and not upstream already."""
 

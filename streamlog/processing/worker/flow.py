@@ -16,6 +16,7 @@ from streamlog.processing.errors import FunctionFailure
 from streamlog.processing.operators.accumulators import RowFactory
 from streamlog.processing.operators.operator import OperatorContext
 from streamlog.processing.plan.fuse import Surroundings, fuse
+from streamlog.processing.plan.homes import own_lag
 from streamlog.processing.state.keys import store_id
 from streamlog.processing.state.rows import WindowRows
 from streamlog.processing.worker.batch import Batch
@@ -328,7 +329,7 @@ def _clock(tree: Tree) -> Clock | None:
     if isinstance(root, WindowNode):
         return tree.lag_ms, root.windows.size_ms
     if isinstance(root, OperatorNode) and root.tick_ms is not None:
-        return tree.lag_ms - root.lag_ms, root.tick_ms
+        return tree.lag_ms - own_lag(root), root.tick_ms
     return None
 
 
