@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streamlog.processing.dsl.aggregates import count, first, last, max_, mean, min_, sum_
+    from streamlog.processing.dsl.change import Change
     from streamlog.processing.dsl.pipeline import Pipeline, pipeline
     from streamlog.processing.dsl.stream import GlobalTable, Output, Stream
+    from streamlog.processing.dsl.table import Table
     from streamlog.processing.dsl.topic import Topic
     from streamlog.processing.dsl.windowed import Windowed
     from streamlog.processing.windows.tumbling import tumbling
@@ -24,16 +26,20 @@ _MODULE_OF = {
     ),
     **dict.fromkeys(("Pipeline", "pipeline"), f"{_DSL}.pipeline"),
     **dict.fromkeys(("GlobalTable", "Output", "Stream"), f"{_DSL}.stream"),
+    "Change": f"{_DSL}.change",
+    "Table": f"{_DSL}.table",
     "Topic": f"{_DSL}.topic",
     "Windowed": f"{_DSL}.windowed",
     "tumbling": "streamlog.processing.windows.tumbling",
 }
 
 __all__ = [
+    "Change",
     "GlobalTable",
     "Output",
     "Pipeline",
     "Stream",
+    "Table",
     "Topic",
     "Windowed",
     "count",

@@ -307,7 +307,7 @@ class Stream(Generic[T]):
             parent=self.node,
             topic=topic,
             partitions=partitions,
-            encode=_encoder_of(self.node.value_type) if serde is None else serde.encode,
+            encode=encoder_of(self.node.value_type) if serde is None else serde.encode,
         )
         self.graph.add(node)
         return Output(node)
@@ -337,7 +337,7 @@ class Stream(Generic[T]):
     __hash__ = None  # type: ignore[assignment]
 
 
-def _encoder_of(value_type: RuntimeType) -> Callable[[Value], bytes | None]:
+def encoder_of(value_type: RuntimeType) -> Callable[[Value], bytes | None]:
     """How values are written if nobody says: it must work without knowing the type."""
     if isinstance(value_type, type) and value_type not in (str, bytes, object):
         return encode_json

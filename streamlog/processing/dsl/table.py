@@ -1,0 +1,240 @@
+"""Tables: for each key the row that holds, and a stream of its changes.
+
+Two streams of nodes stand behind a table, and each is drawn when a verb first needs it:
+
+* its *changes* (`Change[T]`): what the newest row of a key was and is now. An operator keeps that
+  row, so there are none without state;
+* its *versions* (`T`, or `None` where a row ends), each with the time from which it holds. A table
+  that is read from a topic or made of a stream has them before anything is kept, older ones that
+  came late included, and joins by event time want just those. Of an aggregate, the new rows are the
+  versions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from streamlog.processing.dsl import inference
+from streamlog.processing.dsl.change import Change, change_type, nullable_type
+from streamlog.processing.dsl.checks import check_function, check_name, check_topic_name
+from streamlog.processing.dsl.graph import refuse
+from streamlog.processing.dsl.location import caller_location
+from streamlog.processing.dsl.nodes import FlatMapNode, MapNode, ToNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from streamlog.processing.dsl.graph import Graph
+    from streamlog.processing.dsl.location import Location
+    from streamlog.processing.dsl.nodes import RuntimeType, StreamNode, Value
+    from streamlog.processing.dsl.stream import Output, Stream
+    from streamlog.serde.base import Serde
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_HINT = "To look rows up: stream.join(table, lambda value, row: …)"
+
+
+class Table(Generic[T]):
+    """Rows of one type by key; each verb adds one step.
+
+    Made from a step that puts out changes: `Table(graph, node, row_type)`. The rows of a table have
+    the keys of the records that made them, and a record with a null value ends a row.
+
+    Args:
+        graph: What is being drawn.
+        changes: The step whose values are `Change[T]`, or what draws it when it is needed.
+        row_type: `T`, as far as it is known when the program runs.
+        name: In messages, and in names of steps that are derived from it.
+        versions: Draws the step whose values are rows and `None`s; by default the new rows.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        changes: StreamNode | Callable[[], StreamNode],
+        row_type: RuntimeType,
+        *,
+        name: str = "",
+        versions: Callable[[], StreamNode] | None = None,
+    ) -> None:
+        self.graph = graph
+        self.row_type = row_type
+        self.location = caller_location()
+        self._changes = changes
+        self._versions: Callable[[], StreamNode] | StreamNode = versions or self._new_rows
+        self.has_versions = versions is not None
+        """Whether rows come with their times before anything is kept."""
+        self.name = name or ("" if callable(changes) else changes.name)
+
+    @property
+    def node(self) -> StreamNode:
+        """The step whose values are `Change[T]`."""
+        if callable(self._changes):
+            self._changes = self._changes()
+        return self._changes
+
+    @property
+    def versions(self) -> StreamNode:
+        """The step whose values are `T`, or `None` where a row ends."""
+        if callable(self._versions):
+            self._versions = self._versions()
+        return self._versions
+
+    def filter(self, function: Callable[[T], object], *, name: str | None = None) -> Table[T]:
+        """Keeps the rows for which the function is true; one that is so no more is taken out."""
+        check_function(function, "filter", "lambda row: row.active")
+
+        def rows(row: Value) -> Value:
+            return row if row is not None and function(row) else None
+
+        return self._derive(rows, self.row_type, check_name(name, function, "filter"))
+
+    def map(
+        self, function: Callable[[T], R], *, to: type[R] | None = None, name: str | None = None
+    ) -> Table[R]:
+        """Turns each row into another.
+
+        Args:
+            function: From the row to the new row; it has to give equal rows for equal rows, since
+                what it gave before is taken out of what follows by calling it again.
+            to: The type of the new rows, if neither annotation nor lambda tells it.
+            name: The step's name in messages.
+        """
+        check_function(function, "map", "lambda row: …")
+
+        def rows(row: Value) -> Value:
+            return None if row is None else function(row)
+
+        row_type = to or inference.result_type(function)
+        return self._derive(rows, row_type, check_name(name, function, "map"))
+
+    def stream(self, *, name: str | None = None) -> Stream[T]:
+        """Returns the new rows as a stream, one for each change; the ends of rows are left out."""
+        from streamlog.processing.dsl.stream import Stream
+
+        node = FlatMapNode(
+            name=check_name(name, None, f"rows-{self.name}"),
+            location=caller_location(),
+            value_type=self.row_type,
+            parent=self.node,
+            function=_new_row,
+        )
+        self.graph.add(node)
+        return Stream(self.graph, node)
+
+    def to(
+        self, topic: str, *, partitions: int | None = None, serde: Serde[T] | None = None
+    ) -> Output:
+        """Writes the new row at each change, and a null where a row ends.
+
+        The topic is compacted if it is created here: of each key the newest record is kept, so
+        whoever reads all of it has the table.
+
+        Args:
+            topic: Its name.
+            partitions: Of a topic that is created; by default as many as the source has.
+            serde: How rows are written; by default text as UTF-8, bytes as they are, else JSON.
+        """
+        from streamlog.processing.dsl.stream import Output, encoder_of
+
+        encode = encoder_of(self.row_type) if serde is None else serde.encode
+        node = ToNode(
+            name=check_topic_name(topic),
+            location=caller_location(),
+            value_type=self.row_type,
+            parent=self.node,
+            topic=topic,
+            partitions=partitions,
+            encode=lambda change: None if change.new is None else encode(change.new),
+            compacted=True,
+        )
+        self.graph.add(node)
+        return Output(node)
+
+    def _derive(
+        self, rows: Callable[[Value], Value], row_type: RuntimeType, name: str
+    ) -> Table[Any]:
+        """A table whose rows are a function of this one's rows."""
+        location = caller_location()
+
+        def changes() -> StreamNode:
+            return self._flat_map(_both(rows), change_type(row_type), name, location, self.node)
+
+        def versions() -> StreamNode:
+            node = MapNode(
+                name=name,
+                location=location,
+                value_type=nullable_type(row_type),
+                parent=self.versions,
+                function=rows,
+            )
+            self.graph.add(node)
+            return node
+
+        return Table(
+            self.graph,
+            changes,
+            row_type,
+            name=f"{self.name}-{name}",
+            versions=versions if self.has_versions else None,
+        )
+
+    def _new_rows(self) -> StreamNode:
+        node = MapNode(
+            name=f"rows-{self.name}",
+            location=self.location,
+            value_type=nullable_type(self.row_type),
+            parent=self.node,
+            function=_new_row_or_none,
+        )
+        self.graph.add(node)
+        return node
+
+    def _flat_map(
+        self,
+        function: Callable[[Value], tuple[Value, ...]],
+        value_type: RuntimeType,
+        name: str,
+        location: Location,
+        parent: StreamNode,
+    ) -> StreamNode:
+        node = FlatMapNode(
+            name=name, location=location, value_type=value_type, parent=parent, function=function
+        )
+        self.graph.add(node)
+        return node
+
+    def __repr__(self) -> str:
+        return f"<table {self.name} at {self.location}>"
+
+    def __bool__(self) -> NoReturn:
+        refuse(self, "the truth", _HINT)
+
+    def __len__(self) -> NoReturn:
+        refuse(self, "the length", _HINT)
+
+    def __iter__(self) -> Iterator[T]:
+        refuse(self, "iteration", _HINT)
+
+    def __getitem__(self, key: object) -> T:
+        refuse(self, "a row", _HINT)
+
+
+def _both(rows: Callable[[Value], Value]) -> Callable[[Value], tuple[Value, ...]]:
+    """Applies a function of rows to both sides of a change."""
+
+    def apply(change: Change[Any]) -> tuple[Change[Any], ...]:
+        old, new = rows(change.old), rows(change.new)
+        return () if old is None and new is None else (Change(old, new),)
+
+    return apply
+
+
+def _new_row(change: Change[Any]) -> tuple[Value, ...]:
+    return () if change.new is None else (change.new,)
+
+
+def _new_row_or_none(change: Change[Any]) -> Value:
+    return change.new
