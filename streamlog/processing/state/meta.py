@@ -5,7 +5,15 @@ It is stored with the rows in the same transaction, and is the body of the chang
 
 from __future__ import annotations
 
+from typing import Final, TypeAlias
+
 import msgspec
+
+NO_SEQUENCE: Final = -(2**62)
+"""Below all sequences of `worker.position`."""
+
+Withdrawal: TypeAlias = tuple[int, int]
+"""Epoch, sequence: what owners up to this epoch wrote from this sequence on does not count."""
 
 
 class WriterMeta(msgspec.Struct, array_like=True, frozen=True):
@@ -16,6 +24,10 @@ class WriterMeta(msgspec.Struct, array_like=True, frozen=True):
     sequence: int
     stream_time_ms: int | None
     drained: bool
+    marked: int = NO_SEQUENCE
+    """The last marker's sequence: what the writer did up to there has been heard of."""
+    withdrawn: tuple[Withdrawal, ...] = ()
+    """What a rewind took back of what the writer wrote."""
 
 
 class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
@@ -37,6 +49,8 @@ class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
     """Of the input topics: a topic that was deleted and made anew has another id."""
     layout: dict[str, str] = {}
     """Of the rows, by step; see `SubTopologyPlan.layout`."""
+    timeline: str = ""
+    """The id of the last rewind; what was before it is not how the rows came about."""
 
 
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")

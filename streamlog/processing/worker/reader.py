@@ -19,6 +19,7 @@ from streamlog.processing.operators.event_time import (
 )
 from streamlog.processing.worker.batch import Batch
 from streamlog.processing.worker.position import NO_TIME
+from streamlog.processing.worker.withdrawn import without_withdrawn
 from streamlog.processing.worker.writers import ForeignRecordError, Writer, Writers, advance
 from streamlog.serde.errors import SerdeError
 
@@ -148,10 +149,13 @@ class RepartitionReader:
                     each.sequence,
                     NO_TIME if each.stream_time_ms is None else each.stream_time_ms,
                     each.drained,
+                    each.marked,
+                    each.withdrawn,
                 )
                 for each in meta.writers
             }
         )
+        self._withdrawn = {each.writer: each.withdrawn for each in meta.writers if each.withdrawn}
         self.writers: dict[int, Writer] = self._writers.writers
         self._node = node
         self._topic = topic
@@ -173,6 +177,8 @@ class RepartitionReader:
 
     def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
         """Returns the records that count, and where among them windows close."""
+        if self._withdrawn:
+            columns = without_withdrawn(columns, self._withdrawn)
         headers = columns.headers
         if headers is None:
             headers = [()] * len(columns)

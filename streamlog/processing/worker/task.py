@@ -34,6 +34,7 @@ from streamlog.processing.worker.position import (
     writer_id,
 )
 from streamlog.processing.worker.reader import open_reader
+from streamlog.processing.worker.withdrawn import still_withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -279,9 +280,17 @@ class Task:
             stream_time_ms=None if writers else _known(self._reader.time),
             drained=self._drained,
             writers=tuple(
-                WriterMeta(number, w.epoch, w.sequence, _known(w.time), w.drained)
+                WriterMeta(
+                    number,
+                    w.epoch,
+                    w.sequence,
+                    _known(w.time),
+                    w.drained,
+                    w.marked,
+                    still_withdrawn(w.withdrawn, w.epoch),
+                )
                 for number, w in sorted(writers.items())
-                if w.epoch >= 0 or w.sequence != NO_SEQUENCE
+                if w.epoch >= 0 or w.sequence != NO_SEQUENCE or w.withdrawn
             ),
             closed_through=self._flow.closed_through,
             late_records=self._flow.late_records,

@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from streamlog.processing.worker.position import (
+    DRAIN_INDEX,
     DRAIN_MARKER,
     HEADER,
     MARKER,
@@ -185,6 +186,10 @@ class Writers:
                     admitted.writers.append(number)
                     admitted.times.append(record_time)
                     admitted.task_times.append(self.time)
+                else:
+                    seen = sequence + DRAIN_INDEX if marker == DRAIN_MARKER else sequence
+                    if seen > writer.marked:
+                        writer.marked = seen
             index += 1
         return admitted
 
