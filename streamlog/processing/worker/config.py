@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from streamlog.processing.worker.span import WHOLE, Span
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from streamlog.processing.plan.naming import Naming
 
 CHECKPOINT_INTERVAL_S = 1.0
 """Short enough that a crash repeats little, long enough that its flushes cost little."""
@@ -30,6 +34,8 @@ class RunConfig:
         drain: With `until_end`: no more will come, so move time to the end and close every window.
         checkpoint_interval_s: Seconds between two checkpoints of a task that has something new.
         client_settings: Further settings of the client, by their names on the command line.
+        naming: Under which names to run; by default those that the cluster's registry says.
+        span: Which part of the sources to read; ends in it need `until_end`.
     """
 
     brokers: tuple[str, ...]
@@ -39,3 +45,5 @@ class RunConfig:
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S
     session_timeout_ms: int = SESSION_TIMEOUT_MS
     client_settings: Mapping[str, str] = field(default_factory=dict)
+    naming: Naming | None = None
+    span: Span = WHOLE

@@ -60,7 +60,9 @@ async def watch_for_the_end(
     while not completion.complete:
         wanted = completion.wanted_ends()
         if wanted:
-            completion.set_ends(await _ends(Admin(setting.client), wanted))
+            ends = await _ends(Admin(setting.client), wanted)
+            span = setting.config.span
+            completion.set_ends({key: span.narrow(key, *extent) for key, extent in ends.items()})
         if setting.config.drain:
             await worker.drain_where_read(
                 lambda task: (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from streamlog.client.errors import CommitRefusedError, OffsetOutOfRangeError
-from streamlog.client.values import EARLIEST, OffsetAndMetadata, TopicPartition
+from streamlog.client.values import OffsetAndMetadata, TopicPartition
 from streamlog.errors import DataError
 from streamlog.processing.worker.checkpoint import (
     FencedError,
@@ -124,7 +124,10 @@ class PipelineWorker:
         for chunk in chunks:
             running = self._by_input.get(chunk.topic_partition)
             if running is not None and not running.ended:
-                await self._process(running, chunk)
+                wanted = self._setting.config.span.cut(chunk)
+                await self._process(running, wanted)
+                if wanted.next_offset < chunk.next_offset:
+                    await self._consumer.unassign([chunk.topic_partition])
         if self._checkpoint_is_due():
             self._heard_at = None
             await self._checkpoint(self._tasks.values())
@@ -246,11 +249,14 @@ class PipelineWorker:
         async def begin() -> None:
             self._tasks[name] = running
             offsets: dict[TopicPartition, int | None] = {}
+            span = self._setting.config.span
             figures = self._status.by_task[name] = TaskFigures()
             for key, offset in running.task.positions().items():
                 figures.inputs[key] = InputFigures(offset or 0, offset or 0)
                 self._by_input[TopicPartition(*key)] = running
-                offsets[TopicPartition(*key)] = EARLIEST if offset is None else offset
+                first = span.first(key, offset)
+                if not span.is_over(key, first):
+                    offsets[TopicPartition(*key)] = first
             await self._consumer.assign(offsets)
             self._heard_at = self._heard_at or trio.current_time()
 

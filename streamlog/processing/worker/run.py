@@ -29,6 +29,7 @@ from streamlog.client.membership.member import open_group_member
 from streamlog.client.producer.producer import open_producer
 from streamlog.doors import Clock, SystemClock, WorkerThreads
 from streamlog.errors import StreamlogError, UsageError
+from streamlog.processing.replay.registry_topic import read_registry
 from streamlog.processing.worker.assignor import TaskAssignor
 from streamlog.processing.worker.config import CHUNK_RECORDS
 from streamlog.processing.worker.ending import watch_for_the_end
@@ -89,28 +90,30 @@ async def run_worker(
             )
     failures: list[Exception] = []
 
-    async def run_one(plan: Plan) -> None:
+    async def run_one(pipeline: Pipeline[..., object]) -> None:
+        name = pipeline.name
         try:
-            await run_pipeline(plan, config, status.of(plan.name), stop)
+            await run_pipeline(pipeline, config, status.of(name), stop)
         except Exception as error:  # noqa: BLE001 (raised below, once the others have ended)
-            status.of(plan.name).phase = "failed"
-            status.of(plan.name).failures += 1
+            status.of(name).phase = "failed"
+            status.of(name).failures += 1
             error = first_of(error)
-            logger.error('pipeline "%s" has stopped: %s', plan.name, error)
+            logger.error('pipeline "%s" has stopped: %s', name, error)
             failures.append(error)
 
-    plans = [pipeline.plan() for pipeline in pipelines]
+    for pipeline in pipelines:
+        pipeline.plan()  # What is wrong with one is said before any has begun.
     async with trio.open_nursery() as nursery:
-        for plan in plans:
-            nursery.start_soon(run_one, plan)
+        for pipeline in pipelines:
+            nursery.start_soon(run_one, pipeline)
     for failure in failures:
         raise failure
 
 
 async def run_pipeline(
-    plan: Plan, config: RunConfig, status: PipelineStatus, stop: trio.Event
+    pipeline: Pipeline[..., object], config: RunConfig, status: PipelineStatus, stop: trio.Event
 ) -> None:
-    """Runs one pipeline."""
+    """Runs one pipeline, under the names that the config or else the registry says."""
     finished = trio.Event()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
@@ -122,21 +125,28 @@ async def run_pipeline(
                 finished.set()
 
             nursery.start_soon(watch_for_a_stop)
-            await _run(plan, config, status, finished)
+            await _run(pipeline, config, status, finished)
             nursery.cancel_scope.cancel()
     if scope.cancelled_caught and status.phase in MEMBER_PHASES:
         logger.warning(
             'pipeline "%s" was stopped without a last checkpoint: no answer within %g s',
-            plan.name,
+            pipeline.name,
             LEAVE_TIMEOUT_S,
         )
     status.phase = "stopped"
 
 
-async def _run(plan: Plan, config: RunConfig, status: PipelineStatus, finished: trio.Event) -> None:
-    client_config = ClientConfig(brokers=config.brokers, client_id=f"streamlog-{plan.name}")
+async def _run(
+    pipeline: Pipeline[..., object],
+    config: RunConfig,
+    status: PipelineStatus,
+    finished: trio.Event,
+) -> None:
+    client_config = ClientConfig(brokers=config.brokers, client_id=f"streamlog-{pipeline.name}")
     async with open_client(client_config) as client:
-        setting = await _settle(plan, config, client, SystemClock())
+        naming = config.naming or (await read_registry(client)).naming(pipeline.name)
+        plan = pipeline.plan(naming)
+        setting = await _settle(pipeline.name, plan, config, client, SystemClock())
         async with (
             open_producer(client, ProducerConfig()) as producer,
             open_consumer(
@@ -205,7 +215,9 @@ def first_of(error: Exception) -> Exception:
     return first_of((ours or error).exceptions[0])
 
 
-async def _settle(plan: Plan, config: RunConfig, client: Client, clock: Clock) -> Setting:
+async def _settle(
+    name: str, plan: Plan, config: RunConfig, client: Client, clock: Clock
+) -> Setting:
     """Finds and creates the topics, and settles where the state lives."""
     admin = Admin(client)
     cluster = await admin.describe_cluster()
@@ -213,6 +225,7 @@ async def _settle(plan: Plan, config: RunConfig, client: Client, clock: Clock) -
     topics = await ensure_topics(admin, plan.topic_specs(sources.partition_counts))
     folder = config.state_dir / (cluster.cluster_id or "unnamed-cluster") / plan.name
     return Setting(
+        pipeline=name,
         plan=plan,
         config=config,
         client=client,

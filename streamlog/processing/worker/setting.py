@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class Setting:
     """The surroundings of a pipeline's worker; nothing in it changes while it runs."""
 
+    pipeline: str
+    """Its own name, whatever the plan's is."""
     plan: Plan
     config: RunConfig
     client: Client

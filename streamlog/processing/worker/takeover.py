@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from streamlog.client.errors import CommitRefusedError
+from streamlog.processing.plan.naming import Naming
+from streamlog.processing.replay.registry_topic import read_registry
 from streamlog.processing.worker.restore import take_over
 from streamlog.processing.worker.status import RestoreFigures
 
@@ -58,6 +60,8 @@ class TakeOvers:
         self._producer = producer
         self._worker = worker
         self._restores: dict[TaskName, _Restore] = {}
+        self._names_checked = False
+        """Whether the registry was asked since this worker is seen in the group."""
         names = sum(len(setting.task_names(sub)) for sub in setting.plan.sub_topologies)
         self._send, self._receive = trio.open_memory_channel[tuple["TaskName", _Restore]](names)
         worker.retake = partial(self.begin, contested=True)
@@ -90,7 +94,20 @@ class TakeOvers:
 
     async def on_lost(self, partitions: Collection[TopicPartition]) -> None:
         """Ends the tasks as they are: they may be another worker's already."""
+        self._names_checked = False
         await self._end(partitions, checkpoint=False)
+
+    async def _check_names(self) -> None:
+        """Looks whether the pipeline was swapped for a version before the group knew of us.
+
+        A swap announces itself and then looks for members; we are a member and then look for a
+        swap. So one of the two sees the other.
+        """
+        if not self._names_checked:
+            setting = self._setting
+            registry = await read_registry(setting.client)
+            registry.check(setting.pipeline, setting.config.naming or Naming(setting.plan.name))
+            self._names_checked = True
 
     async def _end(self, partitions: Collection[TopicPartition], *, checkpoint: bool) -> None:
         names = sorted(self._assignor.tasks_of(partitions))
@@ -105,6 +122,7 @@ class TakeOvers:
         figures = self._status.restores[name] = RestoreFigures(trio.current_time())
         try:
             with restore.scope:
+                await self._check_names()
                 committed = await member.committed(self._setting.inputs_of(name))
                 if restore.contested:
                     # Changes nothing, but is refused if our generation is outdated. Without
