@@ -29,6 +29,7 @@ from streamlog.broker.log.disk import OsDisk
 from streamlog.broker.log.manager import LogManagerConfig, LogStatistics, open_log_manager
 from streamlog.broker.log.pool import FILES_MAX
 from streamlog.broker.log.startup import lock_directory
+from streamlog.broker.metrics import broker_families
 from streamlog.broker.server.server import Server, ServerStatistics, open_server
 from streamlog.doors import Clock, Network, SystemClock, TcpNetwork, Threads, WorkerThreads
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from streamlog.broker.config import BrokerConfig
     from streamlog.broker.log.disk import Disk
+    from streamlog.metrics.exposition import Family
 
 logger = logging.getLogger("streamlog.broker")
 
@@ -113,6 +115,20 @@ class Broker:
             logs=services.logs.statistics(),
             server=self._server.statistics(),
         )
+
+    def families(self) -> list[Family]:
+        """Returns the counters as of now, for `/metrics`."""
+        return broker_families(
+            self._services,
+            self._server.statistics(),
+            {key.name: count for key, count in self._dispatcher.requests_by_api.items()},
+            self._services.config.advertise or (self.host, self.port),
+        )
+
+    def why_ill(self) -> str | None:
+        """Says why nothing is written any more, if that is so."""
+        offline = self._services.logs.offline
+        return None if offline is None else offline.message
 
 
 def _check_unlocked(disk: Disk, path: str) -> None:

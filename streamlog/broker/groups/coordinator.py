@@ -66,6 +66,16 @@ class Coordinated:
     """Commits that are being stored: `offsets` will know them when they are durable."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupStanding:
+    """A group's members and committed offsets, in numbers."""
+
+    group_id: str
+    state: str
+    members: int
+    offsets: Mapping[TopicPartition, int]
+
+
 class Coordinator:
     """The groups by their ids.
 
@@ -170,6 +180,22 @@ class Coordinator:
     def describe_groups(self, request: DescribeGroupsRequest) -> DescribeGroupsResponse:
         """DescribeGroups: a group that is not there is `Dead`, without an error (up to v5)."""
         return DescribeGroupsResponse(groups=[self._describe(each) for each in request.groups])
+
+    def standings(self) -> list[GroupStanding]:
+        """Returns where all groups stand, by name."""
+        return [
+            GroupStanding(
+                group_id=group_id,
+                state=entry.group.state.value,
+                members=len(entry.group.roster),
+                offsets={
+                    each: found.offset
+                    for each in entry.offsets
+                    if (found := entry.offsets.get(each)) is not None
+                },
+            )
+            for group_id, entry in sorted(self._groups.items())
+        ]
 
     def list_groups(self, request: ListGroupsRequest) -> ListGroupsResponse:
         """ListGroups: all, or those in the wanted states and of the wanted types."""

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from streamlog.broker.coordination.store import MetadataStore
     from streamlog.broker.coordination.topics import TopicLookup
     from streamlog.broker.groups.config import GroupConfig
+    from streamlog.broker.groups.coordinator import GroupStanding
     from streamlog.broker.groups.decision import Decision
     from streamlog.broker.groups.group import Group
     from streamlog.broker.groups.offset_requests import CommitPlan
@@ -130,6 +131,10 @@ class GroupService:
     def group_count(self) -> int:
         """How many groups there are."""
         return len(self._coordinator)
+
+    def standings(self) -> list[GroupStanding]:
+        """Returns where all groups stand."""
+        return self._coordinator.standings()
 
     @property
     def waiting_count(self) -> int:

@@ -57,7 +57,18 @@ async def handle_fetch(request: FetchRequest, context: RequestContext) -> FetchA
     if wait_ms > 0 and fetch.partitions and not read.has_errors and read.size < request.min_bytes:
         await _park(broker, read, request.min_bytes, wait_ms)
         read = read_partitions(broker.logs, fetch.partitions, bytes_max, version=context.version)
+    _count(broker, read)
     return _respond(fetch, read, with_transactions=request.isolation_level == READ_COMMITTED)
+
+
+def _count(broker: Services, read: FetchRead) -> None:
+    for partition in read.partitions:
+        # Names that are no topics are not remembered: anybody may make up any number of them.
+        if partition.log is not None and (partition.size or partition.error_code):
+            traffic = broker.traffic.of(partition.wanted.topic)
+            traffic.fetch_requests += 1
+            traffic.bytes_out += partition.size
+            traffic.failed_fetch_requests += partition.error_code != 0
 
 
 def _wanted_partitions(request: FetchRequest) -> list[WantedPartition]:

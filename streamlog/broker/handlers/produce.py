@@ -63,6 +63,8 @@ def handle_produce(
         for data in topic.partition_data:
             answer = _append(topic.name, data, request, context, unflushed)
             has_failed = has_failed or answer.error_code != 0
+            if answer.error_code and context.broker.logs.get(topic.name, data.index) is not None:
+                context.broker.traffic.of(topic.name).failed_produce_requests += 1
             answers.append(answer)
         topics.append(TopicProduceResponse(name=topic.name, partition_responses=answers))
     if request.acks == ACKS_NONE:
@@ -102,6 +104,11 @@ def _append(
     except LogError as error:
         logger.error("cannot append to %s-%d: %s", topic, data.index, error)
         return _refusal(data.index, error.code, error.message)
+    if not info.duplicate:
+        traffic = broker.traffic.of(topic)
+        traffic.produce_requests += 1
+        traffic.messages_in += info.last_offset - info.base_offset + 1
+        traffic.bytes_in += len(data.records)
     answer = PartitionProduceResponse(
         index=data.index,
         base_offset=info.base_offset,

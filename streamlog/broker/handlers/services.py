@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from streamlog.broker.traffic import BrokerTraffic
 from streamlog.wire.schema import Response
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Services:
     producer_ids: ProducerIds
     purgatory: FetchPurgatory
     fetch_sessions: FetchSessions
+    traffic: BrokerTraffic = field(default_factory=BrokerTraffic)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ INITIAL_REBALANCE_DELAY_MS = 500
     examples="""
     streamlog server
     streamlog server --data /var/lib/streamlog --listen 0.0.0.0:9092 --advertise kafka:9092
+    streamlog server --metrics 127.0.0.1:9308
     """,
 )
 @click.option(
@@ -41,8 +42,13 @@ INITIAL_REBALANCE_DELAY_MS = 500
     show_default=True,
     help="Partitions of topics that are created without a number",
 )
+@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics and /healthz here")
 def command(
-    data: Path | None, listen: tuple[str, ...], advertise: str | None, partitions: int
+    data: Path | None,
+    listen: tuple[str, ...],
+    advertise: str | None,
+    partitions: int,
+    metrics: str | None,
 ) -> None:
     """Run a broker that speaks Kafka's protocol, until SIGINT or SIGTERM."""
     from streamlog.cli.loop import run_async, stop_asked_by_signals
@@ -55,7 +61,9 @@ def command(
         from streamlog.cli.embedded import data_folder, listen_address, open_server
         from streamlog.cli.output import note
         from streamlog.cli.systemd import READY, STOPPING, notify
+        from streamlog.cli.watched import served_metrics
         from streamlog.client.config import parse_address
+        from streamlog.metrics.routes import routes
 
         folder = data_folder(data, given.settings)
         config = BrokerConfig(
@@ -68,8 +76,10 @@ def command(
         async with stop_asked_by_signals() as stop, open_server(config) as broker:
             for host, port in broker.addresses:
                 note(f"broker ready on {host}:{port}, data in {folder}")
-            notify(READY)
-            await stop.wait()
-            notify(STOPPING)
+            paths = routes(broker.families, broker.why_ill, lambda: None)
+            async with served_metrics(metrics, paths):
+                notify(READY)
+                await stop.wait()
+                notify(STOPPING)
 
     run_async(main, verbosity=given.verbosity)

@@ -1,0 +1,33 @@
+"""`--metrics HOST:PORT`: the endpoint that a command opens beside its work, if it was asked to."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from streamlog.cli.embedded import listen_address
+from streamlog.cli.output import note
+from streamlog.metrics.endpoint import open_endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from streamlog.metrics.endpoint import Endpoint, Routes
+
+
+@asynccontextmanager
+async def served_metrics(
+    address: str | None, routes: Routes, *, quiet: bool = False
+) -> AsyncIterator[Endpoint | None]:
+    """Serves routes while the block runs; says where. Without an address it does nothing."""
+    if address is None:
+        await trio.lowlevel.checkpoint()
+        yield None
+        return
+    host, port = listen_address(address)
+    async with open_endpoint(host, port, routes) as endpoint:
+        if not quiet or port == 0:
+            note(f"metrics on http://{endpoint.host}:{endpoint.port}/metrics")
+        yield endpoint
