@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from streamlog.cli.pipeline_file import AnyPipeline
     from streamlog.config import Settings
-    from streamlog.processing.errors import FunctionFailure, UndecodableFailure
 
 REFRESH_S = 0.25
 
@@ -83,9 +82,7 @@ async def run_request(
     return EXIT_INTERRUPTED if request.until_end and stop.is_set() else 0
 
 
-def way_out(
-    error: FunctionFailure | UndecodableFailure, target: str, brokers: Sequence[str]
-) -> str:
+def way_out(error: RecordFailure, target: str, brokers: Sequence[str]) -> str:
     """Says how to look at a record that failed, and how to go on."""
     where = f"{error.topic} -p {error.partition} -o {error.offset}"
     return (

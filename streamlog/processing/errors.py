@@ -7,7 +7,14 @@ kinds tell whose fault it is: `FunctionFailure` (the user's function raised) and
 
 from __future__ import annotations
 
-from streamlog.errors import DataError, RefusedError, StorageError, UsageError, UserCodeError
+from streamlog.errors import (
+    DataError,
+    RefusedError,
+    StorageError,
+    StreamlogError,
+    UsageError,
+    UserCodeError,
+)
 
 
 class PlanError(UsageError):
@@ -30,8 +37,8 @@ class ChangelogError(StorageError):
     """A changelog holds something that no checkpoint writes."""
 
 
-class FunctionFailure(UserCodeError):
-    """A function of the pipeline raised, or returned what cannot be used, for one record.
+class RecordFailure(StreamlogError):
+    """One record failed, whoever is to blame.
 
     Args:
         message: What failed, with the record's address and the user's line.
@@ -53,28 +60,9 @@ class FunctionFailure(UserCodeError):
         self.location = location
 
 
-class UndecodableFailure(DataError):
-    """A record's bytes do not fit the type that the pipeline declares for its topic.
-
-    Args:
-        message: What failed, with the record's address.
-        topic: Where the record came from.
-        partition: Its partition.
-        offset: Its offset.
-        step: The name of the pipeline's step.
-        location: The user's `file:line`.
-    """
-
-    def __init__(
-        self, message: str, *, topic: str, partition: int, offset: int, step: str, location: str
-    ) -> None:
-        super().__init__(message)
-        self.topic = topic
-        self.partition = partition
-        self.offset = offset
-        self.step = step
-        self.location = location
+class FunctionFailure(RecordFailure, UserCodeError):
+    """A function of the pipeline raised, or returned what cannot be used, for one record."""
 
 
-RecordFailure = (FunctionFailure, UndecodableFailure)
-"""For `except` clauses: one record failed, whoever is to blame."""
+class UndecodableFailure(RecordFailure, DataError):
+    """A record's bytes do not fit the type that the pipeline declares for its topic."""

@@ -1,0 +1,167 @@
+"""What happens to a record that fails: it stops the pipeline, is left out, or tried, or set aside.
+
+    @pipeline(on_error=retry(attempts=3, then=dead_letter()))
+    def totals(orders: Annotated[Stream[Order], Topic(on_error=skip())], …)
+
+A record fails if its bytes do not fit the type of its input, or if a function of the pipeline
+raises for it. A failed record changes nothing: no state, no result, on no branch; only its event
+time, if it could be read, has been seen. So the pipeline goes on as if a filter right behind the
+input had left the record out.
+
+The policy of an input (`Topic(on_error=…)`) holds for its records up to the first repartition; the
+pipeline's holds for the rest, and for inputs without one of their own.
+
+What raises when no record is to blame stops the pipeline whatever the policy: steps behind a window
+that closes, or any other step that acts as time passes, whose result stands for many records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias
+
+from streamlog.processing.dsl.checks import check_topic_name
+from streamlog.processing.errors import PlanError
+
+ATTEMPTS_MAX = 1_000_000
+"""Beyond this nobody means a bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The pipeline stops with the record's address and the user's line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The record is left out, logged and counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """The record goes to another topic, with what went wrong as headers."""
+
+    topic: str | None = None
+    """`None`: the pipeline's, `<pipeline>.dlq`."""
+    keep_order: bool = False
+    """Whether later records of the same key follow it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The record is tried again, and its partition waits meanwhile."""
+
+    attempts: int
+    backoff_ms: int
+    backoff_max_ms: int
+    then: Stop | Skip | DeadLetter
+
+    def wait_ms(self, attempts: int) -> int:
+        """Returns how long to wait after so many attempts, the first one included.
+
+        >>> policy = retry(
+        ...     attempts=9, backoff=timedelta(seconds=1), backoff_max=timedelta(seconds=5)
+        ... )
+        >>> [policy.wait_ms(attempts) for attempts in (1, 2, 3, 4, 50)]
+        [1000, 2000, 4000, 5000, 5000]
+        """
+        # 2**63 ms is beyond any maximum.
+        return min(self.backoff_ms << min(attempts - 1, 63), self.backoff_max_ms)
+
+
+Verdict: TypeAlias = Stop | Skip | DeadLetter
+"""What becomes of a record in the end."""
+FailurePolicy: TypeAlias = Verdict | Retry
+
+
+def stop() -> Stop:
+    """A record that fails stops the pipeline; so it is without a policy."""
+    return Stop()
+
+
+def skip() -> Skip:
+    """A record that fails is left out."""
+    return Skip()
+
+
+def dead_letter(topic: str | None = None, *, keep_order: bool = False) -> DeadLetter:
+    """A record that fails goes to another topic, as it is, with headers that say what went wrong.
+
+    `streamlog dlq` lists such records, shows them, and sends them back once the cause is gone.
+
+    Args:
+        topic: By default `<pipeline>.dlq`; created if it is missing.
+        keep_order: Later records of the same key follow the failed one, so that no record of a key
+            overtakes another: they come back in order too, with `streamlog dlq retry`. Records
+            without a key go alone.
+    """
+    return DeadLetter(None if topic is None else check_topic_name(topic), keep_order)
+
+
+def retry(
+    *,
+    attempts: int = 5,
+    backoff: timedelta = timedelta(seconds=1),
+    backoff_max: timedelta = timedelta(minutes=1),
+    then: Stop | Skip | DeadLetter | None = None,
+) -> Retry:
+    """A record whose function raises is tried again, for functions that ask others for something.
+
+    Its partition waits, so that order is kept; other partitions go on. A record that cannot be
+    decoded is not tried again, for its bytes stay what they are. After a crash or a move to another
+    worker, attempts are counted anew.
+
+    Args:
+        attempts: How often it is tried in all.
+        backoff: How long to wait after the first attempt; doubled after each.
+        backoff_max: The longest wait.
+        then: What happens after the last attempt; by default it stops the pipeline.
+    """
+    if not 1 <= attempts <= ATTEMPTS_MAX:
+        raise PlanError(
+            f"retry(attempts={attempts}): a record is tried 1 to {ATTEMPTS_MAX:,} times"
+        )
+    backoff_ms, max_ms = (round(each.total_seconds() * 1000) for each in (backoff, backoff_max))
+    if backoff_ms < 0 or max_ms < backoff_ms:
+        raise PlanError(
+            f"retry(backoff={backoff}, backoff_max={backoff_max}): waits are not negative, and the "
+            "longest is not below the first"
+        )
+    if then is not None and not isinstance(then, Stop | Skip | DeadLetter):
+        raise PlanError(
+            f"retry(then={then!r}): the last attempt is followed by stop(), skip() or dead_letter()"
+        )
+    return Retry(attempts, backoff_ms, max_ms, then or Stop())
+
+
+def verdict_of(policy: FailurePolicy) -> Verdict:
+    """Returns what becomes of a record that is not tried again."""
+    return policy.then if isinstance(policy, Retry) else policy
+
+
+def check_policy(policy: object, where: str) -> FailurePolicy:
+    """Returns a policy that the user gave.
+
+    Raises:
+        PlanError: If it is none.
+    """
+    if isinstance(policy, Stop | Skip | DeadLetter | Retry):
+        return policy
+    called = (
+        " Call it: " + policy.__name__ + "()"
+        if callable(policy) and hasattr(policy, "__name__")
+        else ""
+    )
+    raise PlanError(
+        f"{where}: {policy!r} is no policy for records that fail.{called}",
+        hint="There are stop(), skip(), retry(…) and dead_letter()",
+    )
+
+
+def topic_of(policy: FailurePolicy, pipeline: str) -> str | None:
+    """Returns the topic of dead letters that a policy needs, if it does."""
+    verdict = verdict_of(policy)
+    if not isinstance(verdict, DeadLetter):
+        return None
+    return verdict.topic or f"{pipeline}.dlq"
