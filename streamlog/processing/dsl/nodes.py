@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from streamlog.processing.operators.operator import Operator, OperatorContext
     from streamlog.processing.operators.specs import AggregateSpec
     from streamlog.processing.windows.tumbling import TumblingWindows
-    from streamlog.records.columns import Headers
     from streamlog.serde.base import Serde
 
 # The engine handles values of every type; which type it is, is checked where the user writes.
@@ -69,6 +68,8 @@ class FilterNode:
     value_type: RuntimeType
     parent: StreamNode = field(repr=False)
     function: Callable[[Value], object]
+    optional: bool = False
+    """Whether it is no mistake if nothing follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -206,7 +207,7 @@ class ToNode:
     topic: str
     partitions: int | None
     encode: Callable[[Value], bytes | None]
-    headers: Callable[[Value], Headers] | None = None
+    headers: Callable[[Value], Iterable[tuple[str, bytes | None]]] | None = None
     compacted: bool = False
     """Whether the topic is a table's changelog, of which only each key's newest value matters."""
 

@@ -11,21 +11,14 @@ from typing import TYPE_CHECKING, Generic, Literal, NoReturn, TypeVar, get_origi
 
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.checks import check_function, check_name, check_topic_name, plan_error
-from streamlog.processing.dsl.graph import Graph, refuse
+from streamlog.processing.dsl.graph import refuse
 from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import (
-    FilterNode,
-    FlatMapNode,
     JoinNode,
-    KeyByNode,
-    MapNode,
-    MergeNode,
-    Node,
-    PeekNode,
-    StreamNode,
     TableNode,
     ToNode,
 )
+from streamlog.processing.dsl.shaping import ShapingVerbs
 from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.dsl.windowed_stream import WindowedStream
 from streamlog.processing.operators.plain import encode_json, encode_plain
@@ -34,6 +27,7 @@ from streamlog.processing.windows.tumbling import TumblingWindows, milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from streamlog.processing.dsl.graph import Graph
     from streamlog.processing.dsl.nodes import RuntimeType, Value
     from streamlog.serde.base import Serde
 
@@ -82,131 +76,11 @@ class GlobalTable(Generic[T]):
         refuse(self, "a row", "To look one up: stream.join(table, lambda value, row: …, key=…)")
 
 
-class Stream(Generic[T]):
+class Stream(ShapingVerbs[T]):
     """Records of one type of value, each with a key and an event time; each verb adds one step.
 
     A source's key is the bytes of the record's key, until `key_by` chooses another.
     """
-
-    def __init__(self, graph: Graph, node: StreamNode) -> None:
-        self.graph = graph
-        self.node = node
-
-    def map(
-        self, function: Callable[[T], R], *, to: type[R] | None = None, name: str | None = None
-    ) -> Stream[R]:
-        """Turns each value into another.
-
-        Args:
-            function: From the value to the new value.
-            to: The type of the new values, if neither annotation nor lambda tells it; only values
-                that pass a repartition topic need it.
-            name: The step's name in messages.
-        """
-        check_function(function, "map", "lambda value: …")
-        node = MapNode(
-            name=check_name(name, function, "map"),
-            location=caller_location(),
-            value_type=to or inference.result_type(function),
-            parent=self.node,
-            function=function,
-        )
-        return self._next(node)
-
-    def filter(self, function: Callable[[T], object], *, name: str | None = None) -> Stream[T]:
-        """Keeps the records for whose value the function is true."""
-        check_function(function, "filter", "lambda value: value.delay is not None")
-        node = FilterNode(
-            name=check_name(name, function, "filter"),
-            location=caller_location(),
-            value_type=self.node.value_type,
-            parent=self.node,
-            function=function,
-        )
-        return self._next(node)
-
-    def flat_map(
-        self,
-        function: Callable[[T], Iterable[R]],
-        *,
-        to: type[R] | None = None,
-        name: str | None = None,
-    ) -> Stream[R]:
-        """Turns each value into any number of others, in their order.
-
-        Args:
-            function: From the value to the new values.
-            to: The type of one new value, if the function's annotation does not tell it.
-            name: The step's name in messages.
-        """
-        check_function(function, "flat_map", "lambda value: value.lines")
-        node = FlatMapNode(
-            name=check_name(name, function, "flat_map"),
-            location=caller_location(),
-            value_type=to or inference.item_type(function),
-            parent=self.node,
-            function=function,
-        )
-        return self._next(node)
-
-    def peek(self, function: Callable[[T], object], *, name: str | None = None) -> Stream[T]:
-        """Shows each value to a function and passes it on; after a crash it is shown again."""
-        check_function(function, "peek", "print")
-        node = PeekNode(
-            name=check_name(name, function, "peek"),
-            location=caller_location(),
-            value_type=self.node.value_type,
-            parent=self.node,
-            function=function,
-        )
-        return self._next(node)
-
-    def key_by(self, function: Callable[[T], object], *, name: str | None = None) -> Stream[T]:
-        """Gives each record a new key; what follows sees all records of a key together.
-
-        Text becomes UTF-8, bytes stay, anything else becomes JSON; `None` is a key like others,
-        as groups in SQL have it. If a step behind it needs equal keys in one place, records pass
-        a repartition topic here.
-
-        Args:
-            function: From the value to its key.
-            name: Names the repartition topic and the state behind it. Derived from the function:
-                `lambda f: f.carrier` gives `by-carrier`.
-        """
-        check_function(function, "key_by", "lambda value: value.id")
-        derived = inference.derived_name(function)
-        if derived and not derived.startswith("by-"):
-            derived = f"by-{derived}"
-        node = KeyByNode(
-            name=derived if name is None else check_name(name, function, "key_by"),
-            location=caller_location(),
-            value_type=self.node.value_type,
-            parent=self.node,
-            function=function,
-        )
-        return self._next(node)
-
-    def merge(self, other: Stream[T], *, name: str | None = None) -> Stream[T]:
-        """Puts two streams together; there is no order between the records of the two.
-
-        Args:
-            other: The other stream.
-            name: Names the repartition topic, if a step behind it needs one. Derived from the
-                names of the two.
-        """
-        if not isinstance(other, Stream) or other.graph is not self.graph:
-            raise plan_error(
-                f"merge takes another stream of the same pipeline, this is {other!r}",
-                hint="Write: one.merge(other)",
-            )
-        left, right = self.node, other.node
-        node = MergeNode(
-            name=f"{left.name}-{right.name}" if name is None else check_name(name, None, "merge"),
-            location=caller_location(),
-            value_type=left.value_type if left.value_type == right.value_type else None,
-            parents=(left, right),
-        )
-        return self._next(node)
 
     @overload
     def join(
@@ -291,7 +165,12 @@ class Stream(Generic[T]):
         return WindowedStream(self.graph, self.node, windows, grace_ms)
 
     def to(
-        self, topic: str, *, partitions: int | None = None, serde: Serde[T] | None = None
+        self,
+        topic: str,
+        *,
+        partitions: int | None = None,
+        serde: Serde[T] | None = None,
+        headers: Callable[[T], Iterable[tuple[str, bytes | None]]] | None = None,
     ) -> Output:
         """Writes the records to a topic, which is created if it is missing.
 
@@ -299,6 +178,7 @@ class Stream(Generic[T]):
             topic: Its name.
             partitions: Of a topic that is created; by default as many as the source has.
             serde: How values are written; by default text as UTF-8, bytes as they are, else JSON.
+            headers: From the value to the record's headers; by default there are none.
         """
         node = ToNode(
             name=check_topic_name(topic),
@@ -308,33 +188,10 @@ class Stream(Generic[T]):
             topic=topic,
             partitions=partitions,
             encode=encoder_of(self.node.value_type) if serde is None else serde.encode,
+            headers=headers,
         )
         self.graph.add(node)
         return Output(node)
-
-    def _next(self, node: StreamNode) -> Stream[R]:
-        self.graph.add(node)
-        return Stream(self.graph, node)
-
-    def __repr__(self) -> str:
-        return f"<stream {self.node.name} at {self.node.location}>"
-
-    def __bool__(self) -> NoReturn:
-        refuse(self, "the truth", "To choose records: stream.filter(lambda value: …)")
-
-    def __len__(self) -> NoReturn:
-        refuse(self, "the length", "To count records: stream.window(…).count()")
-
-    def __iter__(self) -> Iterator[T]:
-        refuse(self, "iteration", "To see each value: stream.map(lambda value: …) or peek")
-
-    def __getitem__(self, key: object) -> T:
-        refuse(self, "an item", "To see each value: stream.map(lambda value: …)")
-
-    def __eq__(self, other: object) -> bool:
-        refuse(self, "comparison", "To compare values: stream.filter(lambda value: value == …)")
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def encoder_of(value_type: RuntimeType) -> Callable[[Value], bytes | None]:
@@ -342,11 +199,3 @@ def encoder_of(value_type: RuntimeType) -> Callable[[Value], bytes | None]:
     if isinstance(value_type, type) and value_type not in (str, bytes, object):
         return encode_json
     return encode_json if get_origin(value_type) is Windowed else encode_plain
-
-
-def handle_of(graph: Graph, node: Node) -> object:
-    """Returns the handle for an input's node."""
-    if isinstance(node, TableNode):
-        return GlobalTable(graph, node)
-    assert not isinstance(node, ToNode)
-    return Stream(graph, node)

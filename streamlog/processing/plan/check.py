@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from streamlog.errors import UsageError
 from streamlog.processing.dsl.checks import TOPIC_NAME_LENGTH_MAX, plan_error
 from streamlog.processing.dsl.nodes import (
+    FilterNode,
     KeyByNode,
     MergeNode,
     Node,
@@ -39,7 +40,8 @@ def check_graph(
                 hint=f"Remove the parameter, or write: {node.name}.to(…)",
                 at=node.location,
             )
-        if not children[node] and not isinstance(node, ToNode | PeekNode | TableNode):
+        optional = isinstance(node, FilterNode) and node.optional
+        if not (children[node] or optional or isinstance(node, ToNode | PeekNode | TableNode)):
             raise plan_error(
                 f"what comes out of step {node.name} goes nowhere",
                 hint='End it with .to("topic")',
