@@ -15,8 +15,13 @@ from setuptools.command.build_ext import build_ext
 
 COMPILED_MODULES: list[str] = [
     "streamlog/processing/operators/accumulators.py",
+    "streamlog/processing/operators/collected.py",
+    "streamlog/processing/operators/distinct.py",
     "streamlog/processing/operators/event_time.py",
     "streamlog/processing/operators/exact_sum.py",
+    "streamlog/processing/operators/fold.py",
+    "streamlog/processing/operators/ranked.py",
+    "streamlog/processing/operators/sketch.py",
     "streamlog/processing/state/rows.py",
     "streamlog/processing/worker/outbox.py",
     "streamlog/processing/worker/position.py",

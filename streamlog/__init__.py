@@ -10,7 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from streamlog.processing.dsl.aggregates import count, first, last, max_, mean, min_, sum_
+    from streamlog.processing.dsl.aggregates import (
+        collect,
+        count,
+        count_distinct,
+        distinct,
+        first,
+        fold,
+        last,
+        max_,
+        mean,
+        min_,
+        quantile,
+        quantiles,
+        reduce_,
+        sum_,
+        top_k,
+    )
     from streamlog.processing.dsl.change import Change
     from streamlog.processing.dsl.pipeline import Pipeline, pipeline
     from streamlog.processing.dsl.stream import GlobalTable, Output, Stream
@@ -22,7 +38,24 @@ if TYPE_CHECKING:
 _DSL = "streamlog.processing.dsl"
 _MODULE_OF = {
     **dict.fromkeys(
-        ("count", "first", "last", "max_", "mean", "min_", "sum_"), f"{_DSL}.aggregates"
+        (
+            "collect",
+            "count",
+            "count_distinct",
+            "distinct",
+            "first",
+            "fold",
+            "last",
+            "max_",
+            "mean",
+            "min_",
+            "quantile",
+            "quantiles",
+            "reduce_",
+            "sum_",
+            "top_k",
+        ),
+        f"{_DSL}.aggregates",
     ),
     **dict.fromkeys(("Pipeline", "pipeline"), f"{_DSL}.pipeline"),
     **dict.fromkeys(("GlobalTable", "Output", "Stream"), f"{_DSL}.stream"),
@@ -42,14 +75,22 @@ __all__ = [
     "Table",
     "Topic",
     "Windowed",
+    "collect",
     "count",
+    "count_distinct",
+    "distinct",
     "first",
+    "fold",
     "last",
     "max_",
     "mean",
     "min_",
     "pipeline",
+    "quantile",
+    "quantiles",
+    "reduce_",
     "sum_",
+    "top_k",
     "tumbling",
 ]
 

@@ -55,10 +55,7 @@ class WindowedStream(Generic[T]):
         _check_fields(result, fields)
         names = tuple(fields)
         kept = inference.field_types(result)
-        specs = tuple(
-            AggregateSpec(key, each.kind, each.selector, kept.get(key))
-            for key, each in fields.items()
-        )
+        specs = tuple(each.spec(key, kept.get(key)) for key, each in fields.items())
 
         def build(values: list[Value]) -> R:
             return result(**dict(zip(names, values, strict=True)))
@@ -117,7 +114,7 @@ class WindowedStream(Generic[T]):
     ) -> Stream[Any]:
         assert aggregate.selector is not None
         kept = get_args(value_type)[0] if value_type is not None else None
-        spec = AggregateSpec("", aggregate.kind, aggregate.selector, kept)
+        spec = aggregate.spec("", kept)
         derived = inference.derived_name(aggregate.selector)
         default = f"{aggregate.kind}-{derived}" if derived else aggregate.kind
         return self._step(name, default, (spec,), _only, value_type)

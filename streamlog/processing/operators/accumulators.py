@@ -7,8 +7,11 @@ not kept: behind a window they number positions in a log, which another run writ
 `min` and `max` of values that are equal and yet differ (1 and 1.0) keep the one whose `repr` is
 smaller, and a NaN wins over everything, as it does in sums.
 
-What a user's selector yielded is stored as it is if it is plain. Any other value needs its type to
-be read back, which is the type of the result's field.
+What a user's selector yielded is stored as it is if it is plain, or a tuple of what is plain. Any
+other value needs its type to be read back, which is the type of the result's field.
+
+Here are the kinds that every pipeline uses. `collected`, `distinct`, `fold`, `ranked` and `sketch`
+hold one more each, which come with a function that makes them.
 
 The module is written in the typed subset that mypyc compiles; a base class is what makes its calls
 direct.
@@ -50,7 +53,7 @@ class ValueCodec:
 
     def check(self, value: object) -> None:
         """Refuses a value that could not be read back, at the record that brings it."""
-        if value.__class__ not in _PLAIN and self._decode is None:
+        if self._decode is None and not _is_plain(value):
             raise TypeError(
                 f"{value!r} is to be kept, but its type is not known when the program runs: "
                 "annotate the result's field, or write to=…"
@@ -62,6 +65,9 @@ class ValueCodec:
             return [2, hex(value)]
         if value.__class__ in _PLAIN:
             return [0, value]
+        if self._decode is None:
+            assert isinstance(value, tuple)
+            return [3, [self.dump(each) for each in value]]
         return [1, _encode(value)]
 
     def load(self, state: list[object]) -> object:
@@ -70,8 +76,14 @@ class ValueCodec:
             return state[1]
         if state[0] == 2:
             return int(cast("str", state[1]), 16)
+        if state[0] == 3:
+            return tuple([self.load(each) for each in cast("list[list[object]]", state[1])])
         assert self._decode is not None
         return self._decode(cast("bytes", state[1]))
+
+    def copy(self, value: object) -> object:
+        """Returns the value, or an equal one where it could be changed."""
+        return value if value.__class__ in _PLAIN else self.load(self.dump(value))
 
 
 class Accumulator:
@@ -357,17 +369,35 @@ class RowFactory:
     Args:
         kinds: Which accumulators a row has.
         value_types: Of what each of them keeps, `None` where it is not known.
+        makers: For each of them what makes it, or `None` if it is one of this module's.
     """
 
-    __slots__ = ("_codecs", "_kinds")
+    __slots__ = ("_codecs", "_kinds", "_makers")
 
-    def __init__(self, kinds: list[str], value_types: list[object]) -> None:
+    def __init__(
+        self,
+        kinds: list[str],
+        value_types: list[object],
+        makers: list[Callable[[], Accumulator] | None] | None = None,
+    ) -> None:
         self._kinds = kinds
-        self._codecs = [ValueCodec(each) for each in value_types]
+        self._makers = makers
+        # A type is this module's business only where its kind is.
+        self._codecs = [
+            ValueCodec(each if makers is None or makers[index] is None else None)
+            for index, each in enumerate(value_types)
+        ]
 
     def new(self) -> Row:
         """Returns an empty row."""
-        return Row([_accumulator(k, c) for k, c in zip(self._kinds, self._codecs, strict=True)])
+        accumulators: list[Accumulator] = []
+        for index, kind in enumerate(self._kinds):
+            make = None if self._makers is None else self._makers[index]
+            if make is None:
+                accumulators.append(_accumulator(kind, self._codecs[index]))
+            else:
+                accumulators.append(make())
+        return Row(accumulators)
 
     def decode(self, data: bytes) -> Row:
         """Returns the row that was stored."""
@@ -389,6 +419,12 @@ def _accumulator(kind: str, codec: ValueCodec) -> Accumulator:
         return Extreme(codec, kind == "max")
     assert kind == "first" or kind == "last", kind
     return Edge(codec, kind == "last")
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple) and value.__class__ is tuple:
+        return all(_is_plain(each) for each in value)
+    return value.__class__ in _PLAIN
 
 
 def _sum_state(state: object) -> State:
