@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 from streamlog.processing.dsl.nodes import OperatorNode, SourceNode, WindowNode
 from streamlog.processing.dsl.windowed import Windowed, utc
 from streamlog.processing.errors import FunctionFailure
-from streamlog.processing.operators.accumulators import RowFactory
 from streamlog.processing.operators.operator import OperatorContext
+from streamlog.processing.operators.specs import row_factory
 from streamlog.processing.plan.fuse import Surroundings, fuse
 from streamlog.processing.plan.homes import own_lag
 from streamlog.processing.state.keys import store_id
@@ -80,7 +80,7 @@ class Flow:
         for node in sub.stateful:
             identity = store_id(node.name)
             if isinstance(node, WindowNode):
-                self.rows[node.name] = WindowRows(identity, _factory(node), store)
+                self.rows[node.name] = WindowRows(identity, row_factory(node.aggregates), store)
             else:
                 operator = node.make(OperatorContext(node.name, store, identity, partition))
                 operator.now = self._closed_through.get(node.name, NO_TIME)
@@ -339,9 +339,3 @@ def _lagging(time: int, lag_ms: int) -> int:
 
 def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _factory(node: WindowNode) -> RowFactory:
-    return RowFactory(
-        [spec.kind for spec in node.aggregates], [spec.value_type for spec in node.aggregates]
-    )
