@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+import trio
+
 from streamlog.errors import UsageError
 from streamlog.processing.state.store import open_task_store
+from streamlog.processing.worker.calling import make_calls
 from streamlog.processing.worker.changelog import ChangelogReplay, fence_record
 from streamlog.processing.worker.note import parse_note
 from streamlog.processing.worker.placement import TaskName
@@ -121,7 +124,12 @@ class MemoryWorker:
         columns = self.log.partition(topic, partition).read(offset or 0, records_max)
         if len(columns):
             try:
-                task.process(topic, partition, columns, columns.offsets[-1] + 1)
+                next_offset = columns.offsets[-1] + 1
+                if task.records_at_once:
+                    calls = task.prepare(topic, partition, columns, next_offset)
+                    task.finish(trio.run(make_calls, calls))
+                else:
+                    task.process(topic, partition, columns, next_offset)
             except Exception:
                 self.drop(name)
                 raise

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamlog.processing.dsl.nodes import (
+    AsyncMapNode,
     JoinNode,
     KeyByNode,
     MergeNode,
@@ -23,6 +24,7 @@ from streamlog.processing.dsl.nodes import (
     WindowNode,
     parents_of,
 )
+from streamlog.processing.plan.asynchronous import calls_of
 from streamlog.processing.plan.check import check_graph, check_names
 from streamlog.processing.plan.homes import Homes, own_lag
 from streamlog.processing.plan.plan import Plan, Step, SubTopologyPlan, Tree, Write
@@ -137,6 +139,10 @@ class _Builder:
             output_topics=tuple(dict.fromkeys(topics)),
             table_topics=tuple(dict.fromkeys(join.table.topic for join in joins)),
             entry=trees[0],
+            calls=calls_of(trees),
+            async_steps=tuple(
+                dict.fromkeys(step.node for step in steps if isinstance(step.node, AsyncMapNode))
+            ),
             timed=tuple(trees[1:]),
             stateful=tuple(self.homes.lives_in(root)),
             writes=mine,

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
-    from streamlog.processing.dsl.nodes import Node
+    from streamlog.processing.dsl.nodes import AsyncMapNode, Node
+    from streamlog.processing.operators.calls import Answers, Call
     from streamlog.processing.operators.operator import Operator
     from streamlog.processing.operators.tables import TableView
     from streamlog.processing.plan.plan import Step, Tree
@@ -73,8 +74,8 @@ class Surroundings:
         operators: The other steps with state, by step.
         closed_through: By step: windows that end here or before are closed.
         partition: The task's.
-        answers: What the async functions gave, by step: an iterator over results in the order of
-            the records.
+        answers: What takes the answer of an async function, by step, for the record of an index.
+        calls: Where what is to be called goes; then the tree's async steps only note that.
     """
 
     tables: Mapping[str, TableView]
@@ -82,7 +83,8 @@ class Surroundings:
     operators: Mapping[str, Operator]
     closed_through: Mapping[str, int]
     partition: int
-    answers: Mapping[str, Callable[[], object]]
+    answers: Mapping[AsyncMapNode, Answers]
+    calls: list[Call] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from streamlog.processing.dsl.nodes import (
     WindowNode,
     WithKeyNode,
 )
+from streamlog.processing.operators.calls import Call
 from streamlog.processing.operators.event_time import milliseconds_of
 from streamlog.processing.operators.operator import Side
 from streamlog.processing.operators.plain import encode_plain
@@ -100,6 +101,7 @@ class StepWriter:
             "NO_TIME": NO_TIME,
             "Side": Side,
             "Message": Message,
+            "Call": Call,
         }
         self.bound: list[str] = []
         self.setup: list[str] = []
@@ -162,8 +164,7 @@ class StepWriter:
             case ContextNode():
                 place = self._context(node, place)
             case AsyncMapNode():
-                answer = self._bind(self._around.answers[node.name])
-                place = replace(place, value=self._assign(node, place, f"{answer}()"))
+                place = self._async(node, place)
             case _:
                 assert isinstance(node, MergeNode | OperatorNode)
         return place
@@ -187,6 +188,16 @@ class StepWriter:
             f"headers[i] if headers is not None else (), {self._around.partition}, offsets[i])"
         )
         return replace(place, value=self._assign(node, place, message))
+
+    def _async(self, node: AsyncMapNode, place: Place) -> Place:
+        """Takes the answer, or only notes the call."""
+        calls = self._around.calls
+        if calls is None:
+            take = self._bind(self._around.answers[node].take)
+            return replace(place, value=self._assign(node, place, f"{take}(i)"))
+        note, step = self._bind(calls.append), self._bind(node)
+        self._line(node, place, f"{note}(Call({step}, i, {place.key}, {place.value}))")
+        return place
 
     # Steps with state.
 

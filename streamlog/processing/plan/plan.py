@@ -25,7 +25,7 @@ from streamlog.processing.plan.topics import COMPACTED, COMPACTED_OUTPUT, KEPT, 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamlog.processing.dsl.nodes import Node, StatefulNode, TableNode
+    from streamlog.processing.dsl.nodes import AsyncMapNode, Node, StatefulNode, TableNode
     from streamlog.processing.plan.homes import Entry
 
 
@@ -92,6 +92,9 @@ class SubTopologyPlan:
     table_topics: tuple[str, ...]
     """The global tables it reads."""
     entry: Tree
+    calls: Tree | None
+    """The way to the steps with async functions, if the entry's tree has any."""
+    async_steps: tuple[AsyncMapNode, ...]
     timed: tuple[Tree, ...]
     """Behind each step that acts as time passes, in an order in which results flow."""
     stateful: tuple[StatefulNode, ...]

@@ -7,12 +7,14 @@ through that step's tree.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from streamlog.processing.dsl.nodes import OperatorNode, SourceNode, WindowNode
 from streamlog.processing.dsl.windowed import Windowed, utc
 from streamlog.processing.errors import FunctionFailure
+from streamlog.processing.operators.calls import Answers
 from streamlog.processing.operators.operator import OperatorContext
 from streamlog.processing.operators.specs import row_factory
 from streamlog.processing.plan.fuse import Surroundings, fuse
@@ -25,9 +27,10 @@ from streamlog.processing.worker.position import DRAIN_MARKER, NO_TIME, writer_i
 from streamlog.processing.worker.writers import assign, boundary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from streamlog.processing.dsl.nodes import Node, Value
+    from streamlog.processing.operators.calls import Answer, Call
     from streamlog.processing.operators.operator import Operator, Result
     from streamlog.processing.operators.tables import TableView
     from streamlog.processing.plan.fuse import Fused
@@ -76,7 +79,8 @@ class Flow:
         self._late_records = store.meta.late_records
         self.rows: dict[str, WindowRows] = {}
         self.operators: dict[str, Operator] = {}
-        self.answers: dict[str, Iterator[object]] = {}
+        self._answers = {node: Answers() for node in sub.async_steps}
+        self._calls: list[Call] = []
         for node in sub.stateful:
             identity = store_id(node.name)
             if isinstance(node, WindowNode):
@@ -91,10 +95,14 @@ class Flow:
             operators=self.operators,
             closed_through=self._closed_through,
             partition=partition,
-            answers={},
+            answers=self._answers,
         )
         label = f"{sub.pipeline}.{sub.name}"
         self._entry = Branch(sub.entry, fuse(sub.entry, label, around))
+        self._ahead: Fused | None = None
+        if sub.calls is not None:
+            ahead = replace(around, calls=self._calls)
+            self._ahead = fuse(sub.calls, f"{label} (ahead)", ahead)
         self._timed = [
             Branch(tree, fuse(tree, f"{label}.{tree.root.name}", around)) for tree in sub.timed
         ]
@@ -145,6 +153,29 @@ class Flow:
         return opened
 
     # Records.
+
+    def calls_of(self, batch: Batch) -> list[Call]:
+        """Returns what the async steps want to have called for a batch."""
+        if self._ahead is None:
+            return []
+        self._calls.clear()
+        try:
+            self._ahead.run(0, len(batch.values), batch)
+        except Exception as error:  # noqa: BLE001 (whatever a user's function may raise)
+            failed, index = self._ahead.blame(error.__traceback__)
+            self._fail(failed or self.sub.entry.root, batch.offsets[index], error)
+        return list(self._calls)
+
+    def take_answers(self, calls: Sequence[Call], answers: Sequence[Answer]) -> None:
+        """Takes what the calls for the next batch gave, in their order."""
+        for node, waiting in self._answers.items():
+            waiting.fill(
+                [
+                    (call.index, answer)
+                    for call, answer in zip(calls, answers, strict=True)
+                    if call.node is node
+                ]
+            )
 
     def run(self, batch: Batch, start: int, stop: int) -> None:
         """Sends some records through the entry's tree; no step acts by time among them."""

@@ -19,6 +19,7 @@ import trio
 from streamlog.client.errors import CommitRefusedError, OffsetOutOfRangeError
 from streamlog.client.values import OffsetAndMetadata, TopicPartition
 from streamlog.errors import DataError
+from streamlog.processing.worker.calling import process_chunk
 from streamlog.processing.worker.checkpoint import (
     FencedError,
     RunningTask,
@@ -151,7 +152,7 @@ class PipelineWorker:
         began = trio.current_time()
         with ended_by_failure(running):
             # A chunk that fails is half done: the state in memory must not reach a checkpoint.
-            running.task.process(chunk.topic, chunk.partition, chunk.columns, chunk.next_offset)
+            await process_chunk(running.task, chunk)
         self._heard_at = trio.current_time()
         self._status.process_s.observe(self._heard_at - began)
         figures = self._figures(running).inputs[chunk.topic, chunk.partition]

@@ -37,14 +37,20 @@ from streamlog.processing.worker.reader import open_reader
 from streamlog.processing.worker.withdrawn import still_withdrawn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from streamlog.processing.operators.calls import Answer, Call
     from streamlog.processing.plan.plan import SubTopologyPlan
     from streamlog.processing.state.meta import TaskMeta
     from streamlog.processing.state.rows import Change
     from streamlog.processing.state.store import TaskStore
+    from streamlog.processing.worker.batch import Batch
     from streamlog.processing.worker.writers import Break
     from streamlog.records.columns import Columns, Headers
+
+CHUNK_CALLS = 8
+"""Records that a chunk may hold for each call that may be under way: a chunk ends with a wait for
+its slowest call, and nothing of it is in a checkpoint before that."""
 
 TaskId = TaskName
 
@@ -89,6 +95,17 @@ class TaskStatistics:
     stream_time_ms: int | None
     outputs: int
     """Since the task was opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A chunk whose calls are being made."""
+
+    batch: Batch
+    breaks: list[Break]
+    record_count: int
+    next_offset: int
+    calls: Sequence[Call]
 
 
 class Task:
@@ -137,7 +154,12 @@ class Task:
         self._marked_time = NO_TIME
         self._records_in = 0
         self._pending: Checkpoint | None = None
+        self._prepared: _Prepared | None = None
         self._failed = False
+        self.records_at_once = CHUNK_CALLS * min(
+            (node.concurrency for node in sub.async_steps), default=0
+        )
+        """Of a task with async functions: how many records a chunk may have; 0: any number."""
 
     @property
     def drained(self) -> bool:
@@ -157,23 +179,41 @@ class Task:
             FunctionFailure: If a function of the pipeline raised.
             UndecodableFailure: If a record's bytes do not fit its type.
         """
+        assert not self.records_at_once, "the chunk's calls have to be made: prepare, then finish"
+        self.prepare(topic, partition, columns, next_offset)
+        self.finish(())
+
+    def prepare(
+        self, topic: str, partition: int, columns: Columns, next_offset: int
+    ) -> Sequence[Call]:
+        """Begins with a chunk; returns the calls that have to be made before it is processed."""
         assert (topic, partition) == self.inputs[0], f"{topic} {partition} is not {self.inputs}"
         self._assert_usable()
         if self._next is not None and columns.offsets and columns.offsets[0] < self._next:
             columns = _from_offset(columns, self._next)
         self._failed = True
         batch, breaks = self._reader.admit(columns, self._flow.clocks)
+        calls = self._flow.calls_of(batch)
+        self._prepared = _Prepared(batch, breaks, len(columns), next_offset, calls)
+        return calls
+
+    def finish(self, answers: Sequence[Answer]) -> None:
+        """Processes the chunk that was prepared, with the answers of its calls in their order."""
+        prepared, self._prepared = self._prepared, None
+        assert prepared is not None
+        batch = prepared.batch
+        self._flow.take_answers(prepared.calls, answers)
         start = 0
-        for each in breaks:
+        for each in prepared.breaks:
             self._flow.run(batch, start, each.position)
             self._break(each)
             start = each.position
         self._flow.run(batch, start, len(batch.values))
         self._failed = False
-        self._records_in += len(columns)
-        if len(columns):
+        self._records_in += prepared.record_count
+        if prepared.record_count:
             self._drained = self._reader.drained()
-        self._next = max(next_offset, self._next or 0)
+        self._next = max(prepared.next_offset, self._next or 0)
 
     def _break(self, each: Break) -> None:
         """Time has moved: windows close, and what depends on them is told."""
