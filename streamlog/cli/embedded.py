@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from streamlog.broker.broker import open_broker
 from streamlog.broker.config import DEFAULT_HOST, DEFAULT_PORT, BrokerConfig
 from streamlog.broker.groups.config import GroupConfig
-from streamlog.client.config import parse_address
 from streamlog.config import state_folder
-from streamlog.errors import RefusedError, UsageError
+from streamlog.errors import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,26 +19,6 @@ if TYPE_CHECKING:
 
     from streamlog.broker.broker import Broker
     from streamlog.config import Settings
-
-
-def listen_address(text: str) -> tuple[str, int]:
-    """Splits `HOST:PORT` or `:PORT`; port 0 takes a free one.
-
-    >>> listen_address(":9092")
-    ('0.0.0.0', 9092)
-    """
-    host, colon, port = text.rpartition(":")
-    if colon and port == "0":
-        return host.removeprefix("[").removesuffix("]") or "0.0.0.0", 0
-    if colon and not host:
-        text = f"0.0.0.0:{port}"
-    try:
-        return parse_address(text)
-    except UsageError as error:
-        raise UsageError(
-            f"{text!r} is no address to listen on",
-            hint="Write it as HOST:PORT, e.g. 127.0.0.1:9092, or with port 0 for a free one",
-        ) from error
 
 
 def data_folder(data: Path | None, settings: Settings) -> Path:

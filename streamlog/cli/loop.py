@@ -37,28 +37,42 @@ async def stopped_by_signals() -> AsyncIterator[None]:
             yield
 
 
+def die(received: int) -> None:
+    """Ends the process at once, as the signal would have."""
+    signal.signal(received, signal.SIG_DFL)
+    signal.raise_signal(received)
+
+
 @asynccontextmanager
-async def stop_asked_by_signals() -> AsyncIterator[trio.Event]:
-    """Yields an event that SIGINT or SIGTERM sets, for work that ends in good order by itself."""
+async def stop_asked_by_signals(
+    impatient: Callable[[int], None] = die,
+) -> AsyncIterator[trio.Event]:
+    """Yields an event that SIGINT or SIGTERM sets, for work that ends in good order by itself.
+
+    Args:
+        impatient: What each further signal does; by default it ends the process at once.
+    """
     stop = trio.Event()
-    async with _watched_signals(stop.set):
+    async with _watched_signals(stop.set, impatient):
         yield stop
 
 
 @asynccontextmanager
-async def _watched_signals(act: Callable[[], None]) -> AsyncIterator[None]:
-    """Calls `act` at each signal; the second SIGINT ends the process at once."""
+async def _watched_signals(
+    act: Callable[[], None], impatient: Callable[[int], None] = die
+) -> AsyncIterator[None]:
+    """Calls `act` at the first signal, `impatient` at the others."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
             async def watch() -> None:
-                interrupts = 0
+                is_first = True
                 async for received in signals:
-                    act()
-                    interrupts += received == signal.SIGINT
-                    if interrupts > 1:
-                        signal.signal(signal.SIGINT, signal.SIG_DFL)
-                        signal.raise_signal(signal.SIGINT)
+                    if is_first:
+                        act()
+                    else:
+                        impatient(received)
+                    is_first = False
 
             nursery.start_soon(watch)
             yield

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from streamlog.cli.addresses import format_address, listen_address
 from streamlog.cli.connection import client_config, open_connection
 from streamlog.cli.failure import EXIT_INTERRUPTED
 from streamlog.cli.figures import Figures, summary_line, upright
-from streamlog.cli.loop import stop_asked_by_signals
+from streamlog.cli.loop import die, stop_asked_by_signals
 from streamlog.cli.output import note
+from streamlog.cli.watched import served_metrics
 from streamlog.client.admin.values import NewTopic
 from streamlog.config import state_folder
+from streamlog.doors import SystemClock
+from streamlog.metrics.routes import routes
 from streamlog.processing.errors import RecordFailure
 from streamlog.processing.worker.config import RunConfig
+from streamlog.processing.worker.metrics import why_ill, why_not_ready, worker_families
 from streamlog.processing.worker.run import run_worker
 from streamlog.processing.worker.status import RunStatus
 from streamlog.processing.worker.supervisor import supervise
@@ -45,6 +53,22 @@ class RunRequest:
     state: Path | None
     data: Path | None
     quiet: bool
+    metrics: str | None = None
+    standbys: int | None = None
+    restarts: int | None = None
+    """Of a worker that is supervised: how often it was started anew."""
+
+
+GC_THRESHOLDS = (100_000, 50, 50)
+"""A worker makes and drops objects by the thousand with each chunk, hardly ever in cycles: with
+Python's own thresholds a tenth of its time goes into looking for these."""
+
+
+def tune_collector() -> None:
+    """Has the collector look less often, and never at what was loaded before the start."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 async def run_request(
@@ -52,34 +76,86 @@ async def run_request(
 ) -> int:
     """Runs pipelines to the end of the request, or until a signal; returns the exit code."""
     state = request.state or settings.path("state.dir") or state_folder() / "state"
+    hurry = trio.Event()
+    is_supervised = request.restarts is not None
+
+    def impatient(received: int) -> None:
+        # Whoever looks after workers must take them along.
+        if request.workers > 1:
+            hurry.set()
+        elif not is_supervised:
+            # A supervised one may be told twice: by its supervisor, and by the terminal.
+            die(received)
+
     async with (
-        stop_asked_by_signals() as stop,
+        stop_asked_by_signals(impatient) as stop,
         _brokers(request, settings, pipelines) as brokers,
     ):
         if request.workers > 1:
             if not request.quiet:
                 note(f"{request.workers} workers on {', '.join(brokers)}, state in {state}")
-            command = worker_command(request, settings, brokers, state)
-            return await supervise(command, request.workers, stop)
+            command = partial(worker_command, request, settings, brokers, state)
+            code = await supervise(command, request.workers, stop, hurry)
+            return EXIT_INTERRUPTED if hurry.is_set() else code
         config = RunConfig(
             brokers=brokers,
             state_dir=state,
             until_end=request.until_end,
             drain=request.drain,
+            standbys=request.standbys,
         )
-        status = RunStatus()
-        # A pipeline that fails beside others is logged at once; a lone one is not said twice.
-        logging.getLogger(run_worker.__module__).disabled = len(pipelines) == 1
-        async with _shown(status, quiet=request.quiet):
-            try:
-                await run_worker(pipelines, config, status, stop)
-            except RecordFailure as error:
-                error.hint = way_out(error, request.target, brokers)
-                raise
-        if not request.quiet:
-            for figures in status.pipelines.values():
-                note(summary_line(figures))
+        async with trio.open_nursery() as nursery:
+            if is_supervised:
+                nursery.start_soon(_stop_when_orphaned, stop)
+            await _run_here(request, config, pipelines, stop)
+            nursery.cancel_scope.cancel()
     return EXIT_INTERRUPTED if request.until_end and stop.is_set() else 0
+
+
+async def _run_here(
+    request: RunRequest, config: RunConfig, pipelines: Sequence[AnyPipeline], stop: trio.Event
+) -> None:
+    """Runs one worker in this process."""
+    status = RunStatus(restarts=request.restarts or 0)
+    clock = SystemClock()
+    paths = routes(
+        lambda: worker_families(status, clock.wall_ms()),
+        lambda: why_ill(status),
+        lambda: why_not_ready(status),
+    )
+    # A pipeline that fails beside others is logged at once; a lone one is not said twice.
+    logging.getLogger(run_worker.__module__).disabled = len(pipelines) == 1
+    tune_collector()
+    async with (
+        served_metrics(request.metrics, paths, quiet=request.quiet),
+        _shown(status, quiet=request.quiet),
+    ):
+        try:
+            await run_worker(pipelines, config, status, stop)
+        except RecordFailure as error:
+            error.hint = way_out(error, request.target, config.brokers)
+            raise
+    if not request.quiet:
+        for figures in status.pipelines.values():
+            note(summary_line(figures))
+
+
+async def _stop_when_orphaned(stop: trio.Event) -> None:
+    """Waits for the end of standard input: the supervisor holds its other end."""
+    async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as supervisor:
+        while await supervisor.receive_some():
+            pass
+    stop.set()
+
+
+def metrics_address(address: str, number: int) -> str:
+    """Returns where one of several workers serves its figures: each has the port after the last's.
+
+    >>> metrics_address("0.0.0.0:9400", 2), metrics_address(":0", 2)
+    ('0.0.0.0:9402', '0.0.0.0:0')
+    """
+    host, port = listen_address(address)
+    return format_address(host, port + number if port else 0)
 
 
 def way_out(error: RecordFailure, target: str, brokers: Sequence[str]) -> str:
@@ -92,7 +168,12 @@ def way_out(error: RecordFailure, target: str, brokers: Sequence[str]) -> str:
 
 
 def worker_command(
-    request: RunRequest, settings: Settings, brokers: Sequence[str], state: Path
+    request: RunRequest,
+    settings: Settings,
+    brokers: Sequence[str],
+    state: Path,
+    number: int,
+    restarts: int,
 ) -> list[str]:
     """Returns the command of one of several workers, which gets everything from its flags."""
     command = [sys.executable, "-m", "streamlog", "run", request.target, "--quiet"]
@@ -102,7 +183,11 @@ def worker_command(
         command += ["--until", "end"]
     if request.drain:
         command += ["--drain"]
-    return command
+    if request.standbys is not None:
+        command += ["--standbys", str(request.standbys)]
+    if request.metrics is not None:
+        command += ["--metrics", metrics_address(request.metrics, number)]
+    return [*command, "--restarts", str(restarts)]
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from streamlog.cli.embedded import listen_address
+from streamlog.cli.addresses import format_address, listen_address
 from streamlog.cli.output import note
 from streamlog.metrics.endpoint import open_endpoint
 
@@ -29,5 +29,5 @@ async def served_metrics(
     host, port = listen_address(address)
     async with open_endpoint(host, port, routes) as endpoint:
         if not quiet or port == 0:
-            note(f"metrics on http://{endpoint.host}:{endpoint.port}/metrics")
+            note(f"metrics on http://{format_address(endpoint.host, endpoint.port)}/metrics")
         yield endpoint

@@ -41,8 +41,8 @@ def command(
     given = invocation()
 
     async def main() -> int:
+        from streamlog.cli.addresses import listen_address
         from streamlog.cli.demo.demo import DemoRequest, run_demo
-        from streamlog.cli.embedded import listen_address
 
         request = DemoRequest(
             exit_at_end=exit_at_end,

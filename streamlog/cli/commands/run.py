@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from streamlog.cli.running import RunRequest
 
 WORKERS_MAX = 256
+STANDBYS_MAX = 8
 
 
 @click.command(
@@ -22,6 +23,7 @@ WORKERS_MAX = 256
     streamlog run wordcount.py
     streamlog run app.py:totals -X brokers=kafka:9092 --workers 4
     streamlog run app.py --until end --drain
+    streamlog run app.py --workers 2 --metrics 127.0.0.1:9400
     """,
 )
 @click.argument("target", metavar="FILE[:NAME...]")
@@ -42,6 +44,18 @@ WORKERS_MAX = 256
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the embedded broker's log",
 )
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Serve /metrics, /healthz and /readyz here; with several workers each at its own port, "
+    "from this one on",
+)
+@click.option(
+    "--standbys",
+    type=click.IntRange(0, STANDBYS_MAX),
+    help="Warm copies of each task's state on other machines (default: what the pipeline says)",
+)
+@click.option("--restarts", type=int, hidden=True, help="Set by the supervisor of this worker")
 @click.option("-q", "--quiet", is_flag=True, help="No live table")
 def command(
     target: str,
@@ -50,6 +64,9 @@ def command(
     workers: int,
     state: Path | None,
     data: Path | None,
+    metrics: str | None,
+    standbys: int | None,
+    restarts: int | None,
     quiet: bool,
 ) -> None:
     """Run pipelines, on an embedded broker if none is named, until Ctrl-C."""
@@ -69,6 +86,9 @@ def command(
         state=state,
         data=data,
         quiet=quiet,
+        metrics=metrics,
+        standbys=standbys,
+        restarts=restarts,
     )
     _run(request)
 

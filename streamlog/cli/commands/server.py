@@ -58,7 +58,8 @@ def command(
     async def main() -> None:
         from streamlog.broker.config import BrokerConfig
         from streamlog.broker.groups.config import GroupConfig
-        from streamlog.cli.embedded import data_folder, listen_address, open_server
+        from streamlog.cli.addresses import listen_address
+        from streamlog.cli.embedded import data_folder, open_server
         from streamlog.cli.output import note
         from streamlog.cli.systemd import READY, STOPPING, notify
         from streamlog.cli.watched import served_metrics

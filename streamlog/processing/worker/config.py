@@ -32,6 +32,8 @@ class RunConfig:
         state_dir: Where local state lives; shared by all workers of this machine.
         until_end: Stop at the end offsets that are seen at the start.
         drain: With `until_end`: no more will come, so move time to the end and close every window.
+        standbys: Warm copies of each task's state on other machines; nothing leaves it to the
+            pipeline.
         checkpoint_interval_s: Seconds between two checkpoints of a task that has something new.
         client_settings: Further settings of the client, by their names on the command line.
         naming: Under which names to run; by default those that the cluster's registry says.
@@ -42,6 +44,7 @@ class RunConfig:
     state_dir: Path
     until_end: bool = False
     drain: bool = False
+    standbys: int | None = None
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S
     session_timeout_ms: int = SESSION_TIMEOUT_MS
     client_settings: Mapping[str, str] = field(default_factory=dict)

@@ -2,24 +2,33 @@
 
 A worker that ends by itself has said what it had to say: done (0) ends only that worker, an error
 ends them all with its exit code. A worker that was killed by a signal is started again after a
-back-off, and given up after several quick deaths in a row, because repairing for ever hides the
-fault. `RestartPolicy` decides, `supervise` acts.
+back-off, and so is one that has worked and then lost its brokers. After several quick deaths in a
+row it is given up, because repairing for ever hides the fault. `RestartPolicy` decides, `supervise`
+acts.
+
+A worker holds the other end of a pipe that is its standard input: should the supervisor be killed,
+the pipe ends, and the worker stops in good order instead of going on with nobody to look after it.
 """
 
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
 import subprocess
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 import trio
 
-from streamlog.errors import StreamlogError
+from streamlog.errors import StreamlogError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Command = Callable[[int, int], Sequence[str]]
+    """Makes a worker's command from its number and how often it was restarted."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +50,14 @@ class RestartPolicy:
     """Decides whether and when one worker is started again; times in seconds."""
 
     quick_deaths: int = field(default=0, init=False)
+    has_worked: bool = field(default=False, init=False)
+    """Whether it has lived for long before."""
+
+    def is_over(self, code: int, lived_s: float) -> bool:
+        """Says whether an end with this exit code is final."""
+        self.has_worked = self.has_worked or lived_s >= QUICK_DEATH_S
+        lost_its_brokers = code == UnreachableError.exit_code and self.has_worked
+        return code >= 0 and not lost_its_brokers
 
     def died(self, lived_s: float) -> float | None:
         """Returns the seconds to wait before the next start, or nothing to give up."""
@@ -50,8 +67,16 @@ class RestartPolicy:
         return float(min(BACKOFF_FIRST_S * 2 ** (self.quick_deaths - 1), BACKOFF_MAX_S))
 
 
-async def supervise(command: Sequence[str], workers: int, stop: trio.Event) -> int:
+async def supervise(
+    command: Command, workers: int, stop: trio.Event, hurry: trio.Event | None = None
+) -> int:
     """Runs `workers` processes of `command` until all are done, one fails, or `stop` is set.
+
+    Args:
+        command: Makes the command of a worker.
+        workers: How many.
+        stop: Asks them to end; those which take too long are killed.
+        hurry: Kills them at once.
 
     Returns:
         The exit code: 0 if all ended well, else that of the first which failed.
@@ -59,13 +84,15 @@ async def supervise(command: Sequence[str], workers: int, stop: trio.Event) -> i
     Raises:
         CrashLoopError: If a worker was killed too often.
     """
+    if hurry is None:
+        hurry = trio.Event()
     codes: list[int] = []
     loops: list[CrashLoopError] = []
     async with trio.open_nursery() as nursery:
 
         async def keep_one(number: int) -> None:
             try:
-                codes.append(await _keep_running(command, number, stop))
+                codes.append(await _keep_running(command, number, stop, hurry))
             except CrashLoopError as error:
                 loops.append(error)
             if loops or codes[-1:] not in ([], [0]):
@@ -78,37 +105,44 @@ async def supervise(command: Sequence[str], workers: int, stop: trio.Event) -> i
     return next((code for code in codes if code != 0), 0)
 
 
-async def _keep_running(command: Sequence[str], number: int, stop: trio.Event) -> int:
+async def _keep_running(command: Command, number: int, stop: trio.Event, hurry: trio.Event) -> int:
     policy = RestartPolicy()
-    while True:
+    for restarts in count():
         started = trio.current_time()
-        code = await _run_once(command, stop)
-        if code >= 0 or stop.is_set():
+        line = command(number, restarts)
+        code = await _run_once(line, stop, hurry)
+        lived_s = trio.current_time() - started
+        if policy.is_over(code, lived_s) or stop.is_set():
             return max(code, 0)
-        name = signal.Signals(-code).name
-        delay = policy.died(trio.current_time() - started)
+        why = f"was killed by {signal.Signals(-code).name}" if code < 0 else "lost its brokers"
+        delay = policy.died(lived_s)
         if delay is None:
             raise CrashLoopError(
-                f"worker {number} was killed {QUICK_DEATHS_MAX} times in a row, last by {name}",
-                hint=f"Run it alone to see why: {' '.join(command)}",
+                f"worker {number} {why}, and died so soon {QUICK_DEATHS_MAX} times in a row that "
+                "it was given up",
+                hint=f"Run it alone to see why: {shlex.join(line)}",
             )
-        logger.warning("worker %d was killed by %s; again in %.1f s", number, name, delay)
+        logger.warning("worker %d %s; again in %.1f s", number, why, delay)
         with trio.move_on_after(delay):
             await stop.wait()
             return 0
+    raise AssertionError("there is always another restart")
 
 
-async def _run_once(command: Sequence[str], stop: trio.Event) -> int:
+async def _run_once(command: Sequence[str], stop: trio.Event, hurry: trio.Event) -> int:
     """Runs the command; when `stop` is set asks it to end, and kills it if it does not."""
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL)
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE)
+    assert process.stdin is not None
     try:
-        async with trio.open_nursery() as nursery:
+        async with process.stdin, trio.open_nursery() as nursery:
 
             async def ask_to_stop() -> None:
                 await stop.wait()
                 process.terminate()
-                await trio.sleep(STOP_TIMEOUT_S)
-                logger.warning("a worker did not stop within %d s; killed", STOP_TIMEOUT_S)
+                with trio.move_on_after(STOP_TIMEOUT_S) as patience:
+                    await hurry.wait()
+                if patience.cancelled_caught:
+                    logger.warning("a worker did not stop within %d s; killed", STOP_TIMEOUT_S)
                 process.kill()
 
             nursery.start_soon(ask_to_stop)
