@@ -55,6 +55,28 @@ def token_of(key: bytes | None) -> bytes:
     return _LONG + blake2b(key, digest_size=32).digest()
 
 
+def kept_key(key: bytes | None, token: bytes) -> bytes | None:
+    """Returns what a row has to keep of a key, because its token does not tell it.
+
+    >>> kept_key(b"a", token_of(b"a")), kept_key(b"a" * 500, token_of(b"a" * 500)) == b"a" * 500
+    (None, True)
+    """
+    return key if token[:1] == _LONG else None
+
+
+def key_of(token: bytes, kept: bytes | None = None) -> bytes | None:
+    """Returns the key that a token was made of.
+
+    >>> key_of(token_of(b"a")), key_of(token_of(None))
+    (b'a', None)
+
+    Args:
+        token: What `token_of` returned.
+        kept: What `kept_key` returned.
+    """
+    return token[3:] if token[:1] == _SHORT else kept
+
+
 def time_name(time_ms: int) -> bytes:
     """Returns 8 bytes that sort as times do, negative ones included.
 

@@ -1,0 +1,216 @@
+"""Interval joins against loops over all pairs of records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from operator_harness import Event, Harness
+
+from streamlog.processing.operators.interval_join import IntervalJoin, IntervalJoinSpec
+from streamlog.processing.operators.join_rows import encode_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from random import Random
+
+How = Literal["inner", "left", "outer"]
+LONG = b"long" * 150
+KEYS = [b"a", b"b", LONG]
+
+
+def spec_of(
+    how: How = "inner",
+    before: int = 5,
+    after: int = 5,
+    grace: int = 0,
+    tick: int = 1,
+    where: Callable[[Any, Any], object] | None = None,
+) -> IntervalJoinSpec:
+    return IntervalJoinSpec(
+        before_ms=before,
+        after_ms=after,
+        grace_ms=grace,
+        how=how,
+        function=lambda left, right: (left, right),
+        where=where,
+        types=(int, int),
+        tick_ms=tick,
+    )
+
+
+def harness_of(spec: IntervalJoinSpec, writers: int = 1) -> Harness:
+    return Harness(lambda context: IntervalJoin(context, spec), spec.tick_ms, writers)
+
+
+class Timed(NamedTuple):
+    event: Event
+    time: int
+
+
+def timed(events: Sequence[Event]) -> list[Timed]:
+    """Each record with the stream time of its writer."""
+    times: dict[int, int] = {}
+    found = []
+    for event in events:
+        times[event.writer] = max(times.get(event.writer, event.timestamp), event.timestamp)
+        found.append(Timed(event, times[event.writer]))
+    return found
+
+
+def expected(spec: IntervalJoinSpec, events: Sequence[Event]) -> tuple[list[Any], int]:
+    """All results of the join once nothing more comes, and how many records were late."""
+    records = timed(events)
+    lefts = [each for each in records if each.event.port == 0]
+    rights = [each for each in records if each.event.port == 1]
+    results: list[Any] = []
+    matched: set[int] = set()
+
+    def deadline(record: Timed) -> int:
+        bound = spec.before_ms if record.event.port else spec.after_ms
+        return record.event.timestamp + max(bound, 0) + spec.grace_ms
+
+    for left in lefts:
+        for right in rights:
+            distance = right.event.timestamp - left.event.timestamp
+            if (
+                left.event.key == right.event.key
+                and left.event.key is not None
+                and -spec.before_ms <= distance <= spec.after_ms
+                and left.time <= deadline(right)
+                and right.time <= deadline(left)
+                and (spec.where is None or spec.where(left.event.value, right.event.value))
+            ):
+                moment = max(left.event.timestamp, right.event.timestamp)
+                results.append((left.event.key, (left.event.value, right.event.value), moment))
+                matched |= {id(left), id(right)}
+    late = 0
+    for record in records:
+        event = record.event
+        if id(record) in matched:
+            continue
+        if event.key is not None and record.time > deadline(record):
+            late += 1
+        elif spec.how == "outer" or (spec.how == "left" and event.port == 0):
+            pair = (event.value, None) if event.port == 0 else (None, event.value)
+            results.append((event.key, pair, event.timestamp))
+    return results, late
+
+
+def canonical(results: Sequence[Any]) -> list[bytes]:
+    return sorted(encode_row(result) for result in results)
+
+
+@st.composite
+def events_of(draw: st.DrawFn, writers: int = 3) -> list[Event]:
+    """Records of several writers on two ports, each writer's out of order to a degree."""
+    events = []
+    moments = [0] * writers
+    for number in range(draw(st.integers(0, 30))):
+        writer = draw(st.integers(0, writers - 1))
+        moments[writer] += draw(st.integers(0, 6))
+        timestamp = max(moments[writer] - draw(st.sampled_from([0, 0, 1, 4, 15])), 0)
+        key = draw(st.sampled_from([*KEYS, None]))
+        events.append(Event(key, number, timestamp, draw(st.integers(0, 1)), writer))
+    return events
+
+
+specs = st.builds(
+    spec_of,
+    how=st.sampled_from(["inner", "left", "outer"]),
+    before=st.integers(-2, 8),
+    after=st.integers(2, 8),
+    grace=st.sampled_from([0, 0, 3, 12]),
+    tick=st.sampled_from([1, 4]),
+    where=st.sampled_from([None, lambda left, right: (left + right) % 3]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(specs, events_of(), st.data())
+def test_results_are_those_of_a_loop_over_all_pairs(
+    spec: IntervalJoinSpec, events: list[Event], data: st.DataObject
+) -> None:
+    harness = harness_of(spec, writers=3)
+    results: list[Any] = []
+    pending: list[Any] = []
+    position = saved = 0
+    while position < len(events):
+        action = data.draw(st.sampled_from(["send"] * 6 + ["checkpoint", "restart"]))
+        if action == "send":
+            pending += harness.send(events[position])
+            position += 1
+        elif action == "checkpoint":
+            harness.checkpoint()
+            results += pending
+            pending, saved = [], position
+        else:
+            harness.restart()
+            pending, position = [], saved
+    results += pending + harness.drain()
+    wanted, late = expected(spec, events)
+    assert canonical(results) == canonical(wanted)
+    assert harness.late + harness.operator.late == late
+    harness.checkpoint()
+    assert not harness.rows.rows
+
+
+@settings(max_examples=100, deadline=None)
+@given(specs, events_of(), st.randoms(use_true_random=False))
+def test_neither_results_nor_rows_depend_on_how_writers_are_mixed(
+    spec: IntervalJoinSpec, events: list[Event], rng: Random
+) -> None:
+    queues = [[e for e in events if e.writer == writer] for writer in range(3)]
+    mixed = []
+    while any(queues):
+        mixed.append(rng.choice([queue for queue in queues if queue]).pop(0))
+    one, other = harness_of(spec, writers=3), harness_of(spec, writers=3)
+    results = one.send_all(events)
+    others = other.send_all(mixed)
+    assert canonical(results) == canonical(others)
+    one.checkpoint()
+    other.checkpoint()
+    assert one.rows.rows == other.rows.rows
+
+
+@settings(max_examples=100, deadline=None)
+@given(specs, events_of(writers=1))
+def test_unmatched_records_come_out_by_deadline(
+    spec: IntervalJoinSpec, events: list[Event]
+) -> None:
+    """However far time moves at once, their order is the same."""
+    step, leap = harness_of(spec), harness_of(spec)
+    step.send_all(events)
+    leap.send_all(events)
+    steps = [result for time in range(200) for result in step.move_time(time)]
+    assert steps == leap.move_time(199)
+    assert not step.drain()
+
+
+def test_a_match_comes_out_at_once() -> None:
+    harness = harness_of(spec_of("outer"))
+    assert harness.send(Event(b"a", 1, 10)) == []
+    assert harness.send(Event(b"a", 2, 12, port=1)) == [(b"a", (1, 2), 12)]
+    assert harness.send(Event(b"a", 3, 9, port=1)) == [(b"a", (1, 3), 10)]
+
+
+def test_an_unmatched_record_comes_out_when_its_interval_has_passed_by_grace() -> None:
+    harness = harness_of(spec_of("left", before=2, after=5, grace=3))
+    harness.send(Event(b"a", 1, 10))
+    assert harness.move_time(18) == []
+    assert harness.move_time(19) == [(b"a", (1, None), 10)]
+
+
+def test_a_record_joined_with_its_own_stream_meets_itself() -> None:
+    harness = harness_of(spec_of())
+    for value, timestamp in ((1, 10), (2, 12)):
+        for port in (0, 1):
+            results = harness.send(Event(b"a", value, timestamp, port=port))
+    assert results == [(b"a", (1, 2), 12), (b"a", (2, 2), 12)]
+
+
+@pytest.mark.parametrize(("how", "lag"), [("inner", 0), ("left", 8), ("outer", 9)])
+def test_only_unmatched_results_are_behind_time(how: How, lag: int) -> None:
+    assert spec_of(how, before=6, after=5, grace=3).lag_ms == lag
