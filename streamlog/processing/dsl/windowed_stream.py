@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, get_args
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, get_args
 
 from streamlog.processing.dsl import aggregates, inference
 from streamlog.processing.dsl.aggregates import Aggregate
-from streamlog.processing.dsl.checks import check_name, plan_error
+from streamlog.processing.dsl.checks import check_name
 from streamlog.processing.dsl.graph import Graph, refuse
 from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import StreamNode, WindowNode
+from streamlog.processing.dsl.result_fields import builder, check_fields
 from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.operators.specs import AggregateSpec
 
@@ -52,19 +51,15 @@ class WindowedStream(Generic[T]):
         if isinstance(name, Aggregate):
             fields = {"name": name, **fields}
             name = None
-        _check_fields(result, fields)
-        names = tuple(fields)
+        check_fields(result, fields)
         kept = inference.field_types(result)
         specs = tuple(each.spec(key, kept.get(key)) for key, each in fields.items())
-
-        def build(values: list[Value]) -> R:
-            return result(**dict(zip(names, values, strict=True)))
 
         return self._step(
             name,
             inference.slug(result.__name__),
             specs,
-            build,
+            builder(result, tuple(fields)),
             Windowed[result],  # type: ignore[valid-type]
         )
 
@@ -167,33 +162,3 @@ def _only(values: list[Value]) -> Value:
 def _windowed(to: RuntimeType, selector: Callable[..., object]) -> RuntimeType:
     found = to or inference.result_type(selector)
     return None if found is None else Windowed[found]  # type: ignore[valid-type]
-
-
-def _check_fields(result: type[object], fields: dict[str, Aggregate[T]]) -> None:
-    """Refuses what the result type would refuse at the first closed window."""
-    example = f".aggregate({getattr(result, '__name__', result)}, flights=count())"
-    if not isinstance(result, type):
-        raise plan_error(f"aggregate takes a type first, this is {result!r}", hint=example)
-    for key, each in fields.items():
-        if not isinstance(each, Aggregate):
-            raise plan_error(
-                f"field {key} of {result.__name__} takes an aggregate, this is {each!r}",
-                hint=f"Write: {key}=last(lambda value: …); there are also count, sum_, mean, min_, "
-                "max_ and first",
-            )
-    if not fields:
-        raise plan_error(f"nothing fills the fields of {result.__name__}", hint=f"Write: {example}")
-    try:
-        known = {
-            field.name: field.required for field in msgspec.structs.fields(cast("Any", result))
-        }
-    except TypeError:
-        return
-    missing = [key for key, required in known.items() if required and key not in fields]
-    unknown = [key for key in fields if key not in known]
-    if missing or unknown:
-        raise plan_error(
-            f"{result.__name__} has the fields {', '.join(known)}"
-            + (f"; nothing fills {', '.join(missing)}" if missing else "")
-            + (f"; it has no {', '.join(unknown)}" if unknown else "")
-        )
