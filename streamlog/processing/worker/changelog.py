@@ -74,6 +74,17 @@ def checkpoint_records(
     return keys, values
 
 
+def checkpoint_ended_by(offset: int, key: bytes | None, value: bytes | None) -> TaskMeta | None:
+    """Returns the checkpoint that a record ends, if it is a marker and nobody wrote in between."""
+    if key != _MARKER or value is None:
+        return None
+    try:
+        marker = _MARKER_DECODER.decode(value)
+    except msgspec.MsgspecError:
+        return None
+    return marker.meta if marker.begins + marker.record_count == offset + 1 else None
+
+
 class ChangelogReplay:
     """Applies whole checkpoints of a changelog to a store; begins at `store.changelog_position`.
 
