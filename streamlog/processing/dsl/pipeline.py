@@ -16,6 +16,7 @@ from streamlog.processing.dsl.checks import check_name, check_topic_name, plan_e
 from streamlog.processing.dsl.graph import Graph
 from streamlog.processing.dsl.location import Location, caller_location, function_location
 from streamlog.processing.dsl.nodes import SourceNode, TableNode, ToNode
+from streamlog.processing.dsl.options import IDLE_AFTER, STOP, PipelineOptions
 from streamlog.processing.dsl.stream import GlobalTable, Stream
 from streamlog.processing.dsl.topic import Topic
 from streamlog.processing.plan.build import build_plan
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from streamlog.processing.dsl.nodes import Node
+    from streamlog.processing.failures.policy import FailurePolicy
     from streamlog.processing.plan.plan import Plan
 
 P = ParamSpec("P")
@@ -48,13 +50,13 @@ class Pipeline(Generic[P, R_co]):
         self,
         function: Callable[P, R_co],
         name: str | None,
-        checkpoint_interval: timedelta | None,
+        options: PipelineOptions,
         names_in_scope: dict[str, Any],
     ) -> None:
         self.function = function
         self.name = check_name(name or function.__name__, None, "pipeline")
         self.location = function_location(function) or caller_location()
-        self._checkpoint_interval = checkpoint_interval
+        self.options = options
         self._names_in_scope = names_in_scope
         self._plans: dict[Naming, Plan] = {}
         self.__doc__ = function.__doc__
@@ -92,13 +94,7 @@ class Pipeline(Generic[P, R_co]):
             handles[name] = handle
         self.function(**handles)  # type: ignore[arg-type, call-arg]
         graph.nodes = [_suffixed(node, naming.suffix) for node in graph.nodes]
-        interval = self._checkpoint_interval
-        return build_plan(
-            naming.name,
-            graph,
-            self.location,
-            None if interval is None else interval.total_seconds(),
-        )
+        return build_plan(naming.name, graph, self.location, self.options)
 
     def _inputs(self) -> dict[str, object]:
         """The parameters, with their annotations as objects."""
@@ -184,7 +180,15 @@ def pipeline(function: Callable[P, R], /) -> Pipeline[P, R]: ...
 
 @overload
 def pipeline(
-    *, name: str | None = None, checkpoint_interval: timedelta | None = None
+    *,
+    name: str | None = None,
+    checkpoint_interval: timedelta | None = None,
+    history: timedelta | None = None,
+    history_bytes: int | None = None,
+    on_error: FailurePolicy = ...,
+    standbys: int | None = None,
+    idle: timedelta | None = ...,
+    quiet: timedelta | None = None,
 ) -> Callable[[Callable[P, R]], Pipeline[P, R]]: ...
 
 
@@ -194,6 +198,12 @@ def pipeline(
     *,
     name: str | None = None,
     checkpoint_interval: timedelta | None = None,
+    history: timedelta | None = None,
+    history_bytes: int | None = None,
+    on_error: FailurePolicy = STOP,
+    standbys: int | None = None,
+    idle: timedelta | None = IDLE_AFTER,
+    quiet: timedelta | None = None,
 ) -> Pipeline[P, R] | Callable[[Callable[P, R]], Pipeline[P, R]]:
     """Declares a pipeline: a function whose parameters are its inputs.
 
@@ -202,13 +212,33 @@ def pipeline(
     Args:
         function: The function, when used without parentheses.
         name: The pipeline's name; by default the function's.
-        checkpoint_interval: How often its tasks make their work durable.
+        checkpoint_interval: How often its tasks make their work durable; by default every second.
+        history: For how long tasks keep what a rewind needs to undo their checkpoints.
+        history_bytes: How many bytes of it one task keeps at most.
+        on_error: What happens to a record that cannot be read or whose function raises: `stop()`,
+            `skip()`, `retry(…)` or `dead_letter(…)`.
+        standbys: How many other workers keep a warm copy of each task's state.
+        idle: A source partition that was read to its end and is silent for so long no longer holds
+            up the windows and joins that wait for all partitions; `None`: it does for ever. What
+            comes there later and is older than what has closed by then is late.
+        quiet: When a source partition is silent for so long, its time goes on as the wall clock
+            does, and windows close without another record; by default only records move time. The
+            decision is logged, and repeated when its records are processed again.
     """
     # Types that are defined inside a function, as tests do, are found in the caller's names.
     frame = inspect.currentframe()
     scope = dict(frame.f_back.f_locals) if frame is not None and frame.f_back is not None else {}
+    options = PipelineOptions(
+        checkpoint_interval=checkpoint_interval,
+        history=history,
+        history_bytes=history_bytes,
+        on_error=on_error,
+        standbys=standbys,
+        idle=idle,
+        quiet=quiet,
+    )
 
     def decorate(function: Callable[P, R]) -> Pipeline[P, R]:
-        return Pipeline(function, name, checkpoint_interval, scope)
+        return Pipeline(function, name, options, scope)
 
     return decorate if function is None else decorate(function)

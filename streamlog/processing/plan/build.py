@@ -34,12 +34,11 @@ if TYPE_CHECKING:
 
     from streamlog.processing.dsl.graph import Graph
     from streamlog.processing.dsl.location import Location
+    from streamlog.processing.dsl.options import PipelineOptions
     from streamlog.processing.plan.homes import Cut, Entry
 
 
-def build_plan(
-    name: str, graph: Graph, location: Location, checkpoint_interval_s: float | None
-) -> Plan:
+def build_plan(name: str, graph: Graph, location: Location, options: PipelineOptions) -> Plan:
     """Returns the plan of a graph.
 
     Raises:
@@ -63,7 +62,7 @@ def build_plan(
         output_topics=tuple(dict.fromkeys(node.topic for node in outputs)),
         output_partitions={n.topic: n.partitions for n in outputs if n.partitions is not None},
         compacted_topics=frozenset(node.topic for node in outputs if node.compacted),
-        checkpoint_interval_s=checkpoint_interval_s,
+        options=options,
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamlog.processing.dsl.nodes import AsyncMapNode, Node, StatefulNode, TableNode
+    from streamlog.processing.dsl.options import PipelineOptions
     from streamlog.processing.plan.homes import Entry
 
 
@@ -134,7 +135,7 @@ class Plan:
     """Where `to` names a number of partitions."""
     compacted_topics: frozenset[str]
     """Those of the output topics that hold tables."""
-    checkpoint_interval_s: float | None
+    options: PipelineOptions
 
     @property
     def table_topics(self) -> tuple[str, ...]:

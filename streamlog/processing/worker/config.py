@@ -34,7 +34,8 @@ class RunConfig:
         drain: With `until_end`: no more will come, so move time to the end and close every window.
         standbys: Warm copies of each task's state on other machines; nothing leaves it to the
             pipeline.
-        checkpoint_interval_s: Seconds between two checkpoints of a task that has something new.
+        checkpoint_interval_s: Seconds between two checkpoints of a task that has something new;
+            nothing leaves it to the pipeline.
         client_settings: Further settings of the client, by their names on the command line.
         naming: Under which names to run; by default those that the cluster's registry says.
         span: Which part of the sources to read; ends in it need `until_end`.
@@ -45,7 +46,7 @@ class RunConfig:
     until_end: bool = False
     drain: bool = False
     standbys: int | None = None
-    checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S
+    checkpoint_interval_s: float | None = None
     session_timeout_ms: int = SESSION_TIMEOUT_MS
     client_settings: Mapping[str, str] = field(default_factory=dict)
     naming: Naming | None = None

@@ -96,7 +96,7 @@ class PipelineWorker:
 
     async def serve(self) -> None:
         """Reads and processes until cancelled; after a failure only serves what others ask."""
-        self._checkpoint_at = trio.current_time() + self._setting.config.checkpoint_interval_s
+        self._checkpoint_at = trio.current_time() + self._setting.checkpoint_interval_s
         try:
             while True:
                 await self._turns.take()
@@ -132,7 +132,7 @@ class PipelineWorker:
         if self._checkpoint_is_due():
             self._heard_at = None
             await self._checkpoint(self._tasks.values())
-            interval = self._setting.config.checkpoint_interval_s
+            interval = self._setting.checkpoint_interval_s
             self._checkpoint_at = trio.current_time() + interval
             self._report()
         elif trio.current_time() >= self._report_at:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamlog.client.values import TopicPartition
+from streamlog.processing.worker.config import CHECKPOINT_INTERVAL_S
 from streamlog.processing.worker.placement import TaskName
 
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ class Setting:
     """The global tables, by topic."""
     state_folder: Path
     """This pipeline's, on this cluster."""
+
+    @property
+    def checkpoint_interval_s(self) -> float:
+        """Seconds between two checkpoints: as the run says, else the pipeline, else the default."""
+        if self.config.checkpoint_interval_s is not None:
+            return self.config.checkpoint_interval_s
+        interval = self.plan.options.checkpoint_interval
+        return CHECKPOINT_INTERVAL_S if interval is None else interval.total_seconds()
 
     def sub_topology(self, name: str) -> SubTopologyPlan:
         """Returns a sub-topology by its name."""

@@ -275,7 +275,7 @@ def test_topic_names_serdes_and_event_times_of_inputs() -> None:
         return orders.window(tumbling(timedelta(milliseconds=10))).count().to("out")
 
     plan = anything.plan()
-    assert (plan.name, plan.source_topics, plan.checkpoint_interval_s) == (
+    assert (plan.name, plan.source_topics, plan.options.checkpoint_interval) == (
         "renamed",
         ("orders.v2",),
         5,
