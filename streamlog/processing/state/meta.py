@@ -50,7 +50,11 @@ class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
     layout: dict[str, str] = {}
     """Of the rows, by step; see `SubTopologyPlan.layout`."""
     timeline: str = ""
-    """The id of the last rewind; what was before it is not how the rows came about."""
+    """The id of the last rewind, or nothing."""
+    forked_from: str = ""
+    """The timeline that was left with that rewind."""
+    forked_at: int = 0
+    """The checkpoint to which it went back: the last that both timelines share."""
 
 
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")

@@ -98,6 +98,7 @@ class ChangelogReplay:
         self._pending: dict[bytes, bytes | None] = {}
         self._staged: dict[bytes, bytes | None] = {}
         self._staged_meta: TaskMeta | None = None
+        self._staged_ms = 0
         self._voided = set(store.rewrites)
 
     def feed(self, columns: Columns) -> None:
@@ -106,7 +107,7 @@ class ChangelogReplay:
         Raises:
             ChangelogError: If a record is none of a changelog.
         """
-        for offset, key, value in zip(columns.offsets, columns.keys, columns.values, strict=True):
+        for offset, time_ms, key, value, _ in columns.rows():
             kind = (key or b"")[:1]
             if kind == _ROW:
                 assert key is not None
@@ -114,7 +115,7 @@ class ChangelogReplay:
                 continue
             try:
                 if kind == _MARKER:
-                    self._take_marker(_MARKER_DECODER.decode(value or b""), offset)
+                    self._take_marker(_MARKER_DECODER.decode(value or b""), offset, time_ms)
                 elif kind == _FENCE:
                     self.highest_epoch = max(
                         self.highest_epoch, _EPOCH_DECODER.decode(value or b"")
@@ -142,7 +143,7 @@ class ChangelogReplay:
         self._void_pending()
         self._apply(next_offset)
 
-    def _take_marker(self, marker: Marker, offset: int) -> None:
+    def _take_marker(self, marker: Marker, offset: int, time_ms: int) -> None:
         valid = (
             marker.meta.epoch >= self.highest_epoch
             and marker.begins + marker.record_count == offset + 1
@@ -152,7 +153,7 @@ class ChangelogReplay:
             self._void_pending()
             return
         self._staged.update(self._pending)
-        self._staged_meta = marker.meta
+        self._staged_meta, self._staged_ms = marker.meta, time_ms
         self._voided.difference_update(self._pending)
         self._pending = {}
 
@@ -167,6 +168,7 @@ class ChangelogReplay:
             changelog_position,
             self._voided,
             self.highest_epoch,
+            self._staged_ms,
         )
         self._staged = {}
         self._staged_meta = None

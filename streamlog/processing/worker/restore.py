@@ -259,10 +259,13 @@ def agree_with_group(
             moved[key.topic, key.partition] = entry.offset
     if not moved:
         return
-    for sequence, at in store.checkpoints():
+    for kept in store.checkpoints():
+        at = kept.positions()
         if all((at.get(key) or 0) == offset for key, offset in moved.items()):
-            logger.warning("task %s: rewound to checkpoint %d, as its group was", name, sequence)
-            store.undo(sequence)
+            logger.warning(
+                "task %s: rewound to checkpoint %d, as its group was", name, kept.sequence
+            )
+            store.undo(kept.sequence)
             return
     where = ", ".join(f"{topic}[{p}] to {offset}" for (topic, p), offset in moved.items())
     stands = ", ".join(f"{topic}[{p}] at {positions.get((topic, p), 0)}" for topic, p in moved)

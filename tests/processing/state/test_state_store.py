@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from streamlog import Stream, pipeline
 from streamlog.processing.errors import LayoutChangedError, StateError, StateInUseError
 from streamlog.processing.state import history, keys
+from streamlog.processing.state.history import HistoryLimits
+from streamlog.processing.state.kept import rewound_meta
 from streamlog.processing.state.meta import TaskMeta
 from streamlog.processing.state.store import TaskStore, open_task_store, remove_task_store
 
@@ -34,6 +36,20 @@ SUB: SubTopologyPlan = copying.plan().sub_topologies[0]
 
 def meta(sequence: int, offset: int = 0) -> TaskMeta:
     return TaskMeta(sequence=sequence, positions=(("events", 0, offset or sequence * 10),))
+
+
+class Hand:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_000_000
+
+    def wall_ms(self) -> int:
+        return self.now_ms
+
+
+def kept(store: TaskStore) -> list[int]:
+    return [each.sequence for each in store.checkpoints()]
 
 
 def commit(store: TaskStore, changes: list[Change], position: int | None = None) -> None:
@@ -85,15 +101,21 @@ def test_undo_goes_back_to_any_checkpoint(
     for step in steps:
         commit(store, list(step.items()))
         seen.append((store.sequence, store.rows()))
-    assert [sequence for sequence, _ in store.checkpoints()] == [n for n, _ in reversed(seen)]
-    newest = dict(store.rows())
+    assert kept(store) == [n for n, _ in reversed(seen)]
+    newest, last = dict(store.rows()), store.sequence
     sequence, before = data.draw(st.sampled_from(seen))
     store.undo(sequence)
     assert store.rows() == before
-    assert store.sequence == sequence
+    assert store.sequence == last + 1
     assert store.positions() == ({("events", 0): sequence * 10} if sequence else {})
     changed = {k for k in (b"a", b"b", b"c") if dict(before).get(k) != newest.get(k)}
     assert changed <= store.rewrites
+    # What is below can still be undone, whatever comes on top.
+    commit(store, [(b"a", b"on top")])
+    below, rows_below = data.draw(st.sampled_from([s for s in seen if s[0] <= sequence]))
+    if below < sequence:
+        store.undo(below)
+        assert store.rows() == rows_below
     store.close()
 
 
@@ -111,6 +133,29 @@ def test_an_undo_is_told_to_the_changelog_by_the_next_checkpoint(tmp_path: Path)
     store.close()
 
 
+def test_a_rewind_that_the_changelog_knows_leaves_nothing_to_tell(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    commit(store, [(b"a", b"1")], 3)
+    commit(store, [(b"a", b"2"), (b"b", b"2")], 6)
+    undone = store.undone(1)
+    store.rewind(undone, rewound_meta(store.meta, undone.to.meta, "r"), 9)
+    assert (store.rewrites, store.changelog_position, store.meta.timeline) == (set(), 9, "r")
+    assert (store.meta.forked_from, store.meta.forked_at, kept(store)) == ("", 1, [3, 0])
+    store.close()
+
+
+def test_an_emptied_state_may_have_another_layout(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    store.agree({"a": "one"}, "")
+    commit(store, [(b"a", b"1")])
+    nothing = store.emptied()
+    assert nothing.changes == [(b"a", None)]
+    store.rewind(nothing, rewound_meta(store.meta, TaskMeta()), 5)
+    assert (store.rows(), store.positions(), kept(store)) == ([], {}, [2])
+    store.agree({"a": "two"}, "")
+    store.close()
+
+
 def test_the_epoch_does_not_go_back(tmp_path: Path) -> None:
     store = open_task_store(tmp_path, SUB, 0)
     store.commit([], TaskMeta(sequence=1, epoch=4), None)
@@ -121,35 +166,111 @@ def test_the_epoch_does_not_go_back(tmp_path: Path) -> None:
 
 
 def test_history_is_bounded_in_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "HISTORY_CHECKPOINTS_MAX", 3)
+    monkeypatch.setattr(history, "STEPS_MAX", 3)
     store = open_task_store(tmp_path, SUB, 0)
     for number in range(10):
         commit(store, [(b"a", b"%d" % number)])
-    assert [sequence for sequence, _ in store.checkpoints()] == [10, 9, 8, 7]
+    assert kept(store) == [10, 9, 8, 7]
     with pytest.raises(StateError, match="does not reach back to 6"):
-        store.undo(6)
+        store.undone(6)
     store.undo(7)
     assert store.rows() == [(b"a", b"6")]
     store.close()
 
 
-def test_history_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "HISTORY_BYTES_MAX", 3_000)
-    store = open_task_store(tmp_path, SUB, 0)
+def test_history_is_bounded_in_bytes(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB, 0, limits=HistoryLimits(bytes_max=3_000))
     for _ in range(10):
         commit(store, [(b"a", bytes(1_000))])
-    assert [sequence for sequence, _ in store.checkpoints()] == [10, 9, 8]
+    assert kept(store) == [10, 9, 8]
     store.close()
 
 
-def test_counting_anew_forgets_the_history(tmp_path: Path) -> None:
+def test_history_is_bounded_in_time(tmp_path: Path) -> None:
+    clock = Hand()
+    store = open_task_store(tmp_path, SUB, 0, clock=clock, limits=HistoryLimits(span_ms=60_000))
+    for _ in range(10):
+        clock.now_ms += 20_000
+        commit(store, [(b"a", bytes(1_000))])
+    assert [(each.sequence, each.time_ms) for each in store.checkpoints()] == [
+        (number, 1_000_000 + number * 20_000) for number in (10, 9, 8, 7, 6)
+    ]
+    store.close()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(rows, min_size=150, max_size=150), st.data())
+def test_what_is_older_is_kept_more_coarsely_and_is_right(
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[dict[bytes, bytes | None]],
+    data: st.DataObject,
+) -> None:
+    clock = Hand()
+    store = open_task_store(tmp_path_factory.mktemp("state"), SUB, 0, clock=clock)
+    seen = {0: store.rows()}
+    for step in steps:
+        clock.now_ms += 60_000
+        commit(store, list(step.items()))
+        seen[store.sequence] = store.rows()
+    left = kept(store)
+    assert len(left) < 150
+    assert left[-1] == 0
+    assert left[:3] == [150, 149, 148]
+    sequence = data.draw(st.sampled_from(left))
+    store.undo(sequence)
+    assert store.rows() == seen[sequence]
+    store.close()
+
+
+def test_rows_that_came_and_went_leave_no_trace(tmp_path: Path) -> None:
+    clock = Hand()
+    store = open_task_store(tmp_path, SUB, 0, clock=clock)
+    for number in range(600):
+        clock.now_ms += 1_000
+        window = [(b"%d" % number, bytes(500)), (b"%d" % (number - 2), None)]
+        commit(store, [*window, (b"total", b"%d" % number)])
+    steps = store._past
+    assert len(steps) < 200
+    assert max(step.size for step in steps) < 3_000
+    oldest = store.undone(kept(store)[-2])
+    assert [name for name, _ in oldest.changes] == [b"598", b"599", b"7", b"8", b"total"]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("local", "fork", "kept_after"),
+    [
+        (5, 5, [9, 5, 4, 3, 2, 1, 0]),
+        (5, 7, [9, 5, 4, 3, 2, 1, 0]),
+        (5, 3, [9, 2, 1, 0]),
+        (5, 0, [9]),
+    ],
+)
+def test_what_another_owner_took_back_is_no_past(
+    tmp_path: Path, local: int, fork: int, kept_after: list[int]
+) -> None:
+    store = open_task_store(tmp_path, SUB, 0)
+    for _ in range(local):
+        commit(store, [(b"a", b"%d" % store.sequence)])
+    there = rewound_meta(meta(8), meta(fork), "there")
+    store.apply([(b"a", b"new")], there, 40, set(), time_ms=77)
+    assert (kept(store), store.checkpoints()[0].time_ms) == (kept_after, 77)
+    assert store.rows() == [(b"a", b"new")]
+    if len(kept_after) > 1:
+        store.undo(kept_after[1])
+        before = kept_after[1] - 1
+        assert store.rows() == ([(b"a", b"%d" % before)] if before >= 0 else [])
+    store.close()
+
+
+def test_two_forks_away_there_is_no_past(tmp_path: Path) -> None:
     store = open_task_store(tmp_path, SUB, 0)
     for _ in range(5):
         commit(store, [(b"a", b"1")])
-    store.apply([(b"a", b"2")], meta(3), 40, set())
-    assert [sequence for sequence, _ in store.checkpoints()] == [3, 5]
-    store.undo(5)
-    assert store.rows() == [(b"a", b"1")]
+    first = rewound_meta(meta(8), meta(2), "first")
+    second = rewound_meta(first, meta(9), "second")
+    store.apply([(b"a", b"2")], second, 40, set())
+    assert kept(store) == [10]
     store.close()
 
 
