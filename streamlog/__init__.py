@@ -33,9 +33,15 @@ if TYPE_CHECKING:
     from streamlog.processing.dsl.table import Table
     from streamlog.processing.dsl.topic import Topic
     from streamlog.processing.dsl.windowed import Windowed
+    from streamlog.processing.windows.calendar import months
+    from streamlog.processing.windows.counted import count_windows
+    from streamlog.processing.windows.hopping import hopping
+    from streamlog.processing.windows.sessions import sessions
+    from streamlog.processing.windows.sliding import sliding
     from streamlog.processing.windows.tumbling import tumbling
 
 _DSL = "streamlog.processing.dsl"
+_WINDOWS = "streamlog.processing.windows"
 _MODULE_OF = {
     **dict.fromkeys(
         (
@@ -63,7 +69,12 @@ _MODULE_OF = {
     "Table": f"{_DSL}.table",
     "Topic": f"{_DSL}.topic",
     "Windowed": f"{_DSL}.windowed",
-    "tumbling": "streamlog.processing.windows.tumbling",
+    "months": f"{_WINDOWS}.calendar",
+    "count_windows": f"{_WINDOWS}.counted",
+    "hopping": f"{_WINDOWS}.hopping",
+    "sessions": f"{_WINDOWS}.sessions",
+    "sliding": f"{_WINDOWS}.sliding",
+    "tumbling": f"{_WINDOWS}.tumbling",
 }
 
 __all__ = [
@@ -78,17 +89,22 @@ __all__ = [
     "collect",
     "count",
     "count_distinct",
+    "count_windows",
     "distinct",
     "first",
     "fold",
+    "hopping",
     "last",
     "max_",
     "mean",
     "min_",
+    "months",
     "pipeline",
     "quantile",
     "quantiles",
     "reduce_",
+    "sessions",
+    "sliding",
     "sum_",
     "top_k",
     "tumbling",

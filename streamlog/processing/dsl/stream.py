@@ -6,7 +6,6 @@ and each verb adds one step. Nothing here touches data.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Literal, NoReturn, TypeVar, get_origin, overload
 
 from streamlog.processing.dsl import inference
@@ -21,21 +20,22 @@ from streamlog.processing.dsl.nodes import (
 from streamlog.processing.dsl.shaping import ShapingVerbs
 from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.dsl.windowed_stream import WindowedStream
+from streamlog.processing.dsl.windowing import check_windowing
 from streamlog.processing.operators.plain import encode_json, encode_plain
-from streamlog.processing.windows.tumbling import TumblingWindows, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import timedelta
 
     from streamlog.processing.dsl.graph import Graph
     from streamlog.processing.dsl.nodes import RuntimeType, Value
+    from streamlog.processing.dsl.windowing import Emit
+    from streamlog.processing.windows.kinds import Windows
     from streamlog.serde.base import Serde
 
 T = TypeVar("T")
 U = TypeVar("U")
 R = TypeVar("R")
-
-NO_GRACE = timedelta(0)
 
 
 class Output:
@@ -146,23 +146,25 @@ class Stream(ShapingVerbs[T]):
         )
         return self._next(node)
 
-    def window(self, windows: TumblingWindows, *, grace: timedelta = NO_GRACE) -> WindowedStream[T]:
+    def window(
+        self, windows: Windows, *, grace: timedelta | None = None, emit: Emit = "final"
+    ) -> WindowedStream[T]:
         """Groups records by key and window, to be aggregated.
 
-        A window closes, and its one result comes out, when stream time has passed its end by
-        `grace`. A record which is later than that is counted as late and left out.
+        A window closes when stream time has passed its end by `grace`. A record for which all its
+        windows are closed is late: it is counted and left out, and `late()` of what is returned has
+        those as a stream.
 
         Args:
-            windows: How time is cut: `tumbling(timedelta(hours=1))`.
-            grace: How long after its end a window waits for records that are out of order.
+            windows: How records are put together: `tumbling`, `hopping`, `sliding`, `sessions`,
+                `count_windows` or `months`.
+            grace: How long after its end a window waits for records that are out of order; by
+                default not at all, but `sessions` wait for as long as their gap.
+            emit: When results come out: "final", one when the window closes; "changes", one after
+                each record; or an interval of stream time, at whose multiples the windows that
+                have changed since show what they have.
         """
-        if not isinstance(windows, TumblingWindows):
-            raise plan_error(
-                f"window takes a kind of window, this is {windows!r}",
-                hint="Write: .window(tumbling(timedelta(hours=1)))",
-            )
-        grace_ms = milliseconds(grace, "grace", least_ms=0)
-        return WindowedStream(self.graph, self.node, windows, grace_ms)
+        return WindowedStream(self.graph, self.node, check_windowing(windows, grace, emit))
 
     def to(
         self,

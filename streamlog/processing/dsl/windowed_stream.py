@@ -9,17 +9,17 @@ from streamlog.processing.dsl.aggregates import Aggregate
 from streamlog.processing.dsl.checks import check_name
 from streamlog.processing.dsl.graph import Graph, refuse
 from streamlog.processing.dsl.location import caller_location
-from streamlog.processing.dsl.nodes import StreamNode, WindowNode
 from streamlog.processing.dsl.result_fields import builder, check_fields
 from streamlog.processing.dsl.windowed import Windowed
+from streamlog.processing.dsl.windowing import late_node, window_node
 from streamlog.processing.operators.specs import AggregateSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from streamlog.processing.dsl.nodes import RuntimeType, Value
+    from streamlog.processing.dsl.nodes import RuntimeType, StreamNode, Value
     from streamlog.processing.dsl.stream import Stream
-    from streamlog.processing.windows.tumbling import TumblingWindows
+    from streamlog.processing.dsl.windowing import Windowing
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,14 +28,26 @@ R = TypeVar("R")
 class WindowedStream(Generic[T]):
     """What `Stream.window` returns: name the result."""
 
-    def __init__(
-        self, graph: Graph, parent: StreamNode, windows: TumblingWindows, grace_ms: int
-    ) -> None:
+    def __init__(self, graph: Graph, parent: StreamNode, windowing: Windowing) -> None:
         self._graph = graph
         self._parent = parent
-        self._windows = windows
-        self._grace_ms = grace_ms
+        self._windowing = windowing
         self._location = caller_location()
+
+    def late(self, *, name: str | None = None) -> Stream[T]:
+        """The records that come too late for all their windows, as they are.
+
+        They are counted and left out of the windows all the same. A record that is late for some
+        of its windows only, as hopping and sliding ones may have it, is not among them.
+
+        Args:
+            name: The step's name, by which its state is found again.
+        """
+        from streamlog.processing.dsl.stream import Stream
+
+        node = late_node(self._parent, self._windowing, name)
+        self._graph.add(node)
+        return Stream(self._graph, node)
 
     def aggregate(
         self, result: type[R], /, *, name: str | Aggregate[T] | None = None, **fields: Aggregate[T]
@@ -124,15 +136,13 @@ class WindowedStream(Generic[T]):
     ) -> Stream[Any]:
         from streamlog.processing.dsl.stream import Stream
 
-        node = WindowNode(
-            name=default if name is None else check_name(name, None, "window"),
-            location=caller_location(),
-            value_type=value_type,
-            parent=self._parent,
-            windows=self._windows,
-            grace_ms=self._grace_ms,
-            aggregates=specs,
-            build=build,
+        node = window_node(
+            self._parent,
+            self._windowing,
+            default if name is None else check_name(name, None, "window"),
+            value_type,
+            specs,
+            build,
         )
         self._graph.add(node)
         return Stream(self._graph, node)

@@ -1,0 +1,287 @@
+"""Sliding windows by key: all spans of a length that differ in the records which they hold.
+
+What is kept is not windows but records, those of one key and time made one row: a record's windows
+are defined by other records too, and one that comes out of order makes new ones. The value of a
+window is merged from the rows in it when it is asked for; from one window to the next, rows enter
+at one end and leave at the other, and `_Slide` merges each of them a few times at most.
+
+A record is in a window that holds its time and was open in its writer's time, so what a window
+holds does not depend on how writers are mixed. A record that is on the edge is in some windows that
+hold its time and not in others: its span's `end` is the earliest end of a window that it is in. It
+defines windows likewise: one that ends with it, if it is in that, and one that begins after it.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from streamlog.processing.operators.operator import NOTHING, Operator
+from streamlog.processing.operators.windowed import Mark, order_of
+from streamlog.processing.operators.windowed_rows import TimedRows
+from streamlog.processing.operators.windowed_spans import Span, Spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from streamlog.processing.operators.accumulators import Row, RowFactory
+    from streamlog.processing.operators.operator import OperatorContext, Result, Value
+    from streamlog.processing.operators.windowed import WindowStep
+    from streamlog.processing.operators.windowed_spans import KeySpans
+    from streamlog.processing.windows.sliding import SlidingWindows
+
+
+class SlidingWindowed(Operator):
+    """Aggregates by key and sliding window.
+
+    Args:
+        context: Of the task.
+        windows: How long they are.
+        step: What is aggregated, and when it comes out.
+    """
+
+    def __init__(self, context: OperatorContext, windows: SlidingWindows, step: WindowStep) -> None:
+        self._factory = step.rows()
+        self._spans = Spans(context, 0, self._factory, self._due, named_by_end=True)
+        self._pending = TimedRows(context, 2, self._factory, depth=3)
+        self._mark = Mark(context)
+        super().__init__([self._spans, self._spans.dues, self._pending, self._mark])
+        self._span_ms = windows.span_ms
+        self._step = step
+        self._select = step.selection()
+        self._final = not step.changes and step.interval_ms is None
+
+    def process(
+        self, port: int, key: bytes | None, value: Value, timestamp: int, time: int, writer: int
+    ) -> Sequence[Result]:
+        """Adds a record to the windows that are open for it."""
+        step = self._step
+        first = max(timestamp, time - step.grace_ms, self._mark.time + 1)
+        if first > timestamp + self._span_ms:
+            self.late += 1
+            return NOTHING
+        selected = self._select(value)
+        if step.interval_ms is not None:
+            times = step.due(time), timestamp, first
+            self._pending.row(times, key).add(selected, timestamp, writer)
+            return NOTHING
+        found = self._spans.of(key)
+        span, new = self._at(found, timestamp, first)
+        span.row.add(selected, timestamp, writer)
+        if self._final:
+            return NOTHING
+        ends = self._touched(found, span, new)
+        return [(key, value, min(end, time)) for end, value in self._results(found, sorted(ends))]
+
+    def advance(self, time: int) -> Sequence[Result]:
+        """Gives what is due, and closes the windows that are over."""
+        if time <= self.now:
+            return NOTHING
+        before = self._over()
+        results = self._apply(time)
+        self.now = time
+        over: list[Result] = []
+        for found in self._spans.due_through(time):
+            over += self._close(found, before, self._over())
+            self._spans.reschedule(found)
+        over.sort(key=order_of)
+        return results + over
+
+    def drain(self) -> Sequence[Result]:
+        """Closes all windows; a record that would have been in one of them is late for it."""
+        results = self._apply(None)
+        over: list[Result] = []
+        before = self._over()
+        for found in self._spans.all_keys():
+            last = found.spans[-1].start
+            self._mark.move(last + self._span_ms)
+            over += self._close(found, before, last + 2 * self._span_ms)
+        over.sort(key=order_of)
+        return results + over
+
+    def _over(self) -> int:
+        """The latest end of a window that is closed."""
+        return max(self._step.closed(self.now) - self._step.grace_ms - 1, self._mark.time)
+
+    # What is kept.
+
+    def _at(self, found: KeySpans, timestamp: int, first: int) -> tuple[Span, bool]:
+        """Returns where a record is added, and whether it is the first at its time."""
+        index = found.index(timestamp, first)
+        spans = found.spans
+        new = not any(each.start == timestamp for each in spans[max(index - 1, 0) : index + 1])
+        if index < len(spans) and (spans[index].start, spans[index].end) == (timestamp, first):
+            span = spans[index]
+        else:
+            span = Span(timestamp, first, self._factory.new())
+            spans.insert(index, span)
+            self.opened += 1
+        span.dirty = True
+        self._spans.schedule(found, self._closing(self._first_end(span, self._over())))
+        return span, new
+
+    def _first_end(self, span: Span, over: int) -> int:
+        """The first end of a window which the records of a span define and that is open."""
+        if span.end == span.start and span.start > over:
+            return span.start
+        return span.start + self._span_ms + 1
+
+    def _closing(self, end: int) -> int:
+        return self._step.closing(end + self._step.grace_ms + 1)
+
+    def _due(self, spans: list[Span]) -> int:
+        """When the next window of a key closes, or its first row is in none any more."""
+        over = self._over()
+        end = spans[0].start + self._span_ms + 1
+        for span in spans:
+            if span.start >= end:
+                break
+            if span.start > over and span.end == span.start:
+                end = span.start
+                break
+        return self._closing(end)
+
+    # Windows.
+
+    def _touched(self, found: KeySpans, record: Span, new: bool) -> set[int]:
+        """The ends of the windows that a record's coming has changed or made."""
+        length = self._span_ms
+        spans = found.spans
+        ends: set[int] = set()
+        for index in range(found.from_start(record.start - length - 1), len(spans)):
+            span = spans[index]
+            if span.start > record.start + length:
+                break
+            if span.end == span.start:
+                ends.add(span.start)
+            ends.add(span.start + length + 1)
+        touched = {end for end in ends if record.end <= end <= record.start + length}
+        if new:
+            touched.add(record.start + length + 1)
+        return touched
+
+    def _results(self, found: KeySpans, ends: list[int]) -> Iterator[tuple[int, Value]]:
+        """The values of windows with rising ends, as far as they hold something."""
+        if not ends:
+            return
+        spans = found.spans[found.from_start(ends[0] - self._span_ms) :]
+        slide = _Slide(spans, self._span_ms, self._factory)
+        for end in ends:
+            row = slide.to(end)
+            if row is not None:
+                yield end, self._step.result(end - self._span_ms, end, row)
+
+    def _apply(self, through: int | None) -> list[Result]:
+        """Adds what was noted for the intervals that are over, and shows changed windows."""
+        results: list[Result] = []
+        for due, group in groupby(self._pending.times(through), key=lambda times: times[0]):
+            changed: dict[bytes | None, list[tuple[Span, bool]]] = {}
+            for times in group:
+                for key, row in self._pending.take(times):
+                    span, new = self._at(self._spans.of(key), times[1], times[2])
+                    span.row.merge(row)
+                    changed.setdefault(key, []).append((span, new))
+            shown: list[tuple[int, Result]] = []
+            for key, records in changed.items():
+                found = self._spans.of(key)
+                ends = {end for each in records for end in self._touched(found, *each)}
+                for end, value in self._results(found, sorted(ends)):
+                    shown.append((end, (key, value, min(due - 1, end))))
+            shown.sort(key=lambda each: (each[0], order_of(each[1])))
+            results += [result for _, result in shown]
+        return results
+
+    def _close(self, found: KeySpans, before: int, over: int) -> list[Result]:
+        """Removes what is in no open window; returns the results of windows that have closed."""
+        length = self._span_ms
+        spans = found.spans
+        results: list[Result] = []
+        if self._final:
+            ends: set[int] = set()
+            for span in spans:
+                if span.start > over:
+                    break
+                if span.end == span.start:
+                    ends.add(span.start)
+                ends.add(span.start + length + 1)
+            closing = sorted(each for each in ends if before < each <= over)
+            results = [(found.key, value, end) for end, value in self._results(found, closing)]
+        count = 0
+        while count < len(spans) and spans[count].start + length < over:
+            self._spans.forget(spans[count])
+            count += 1
+        del spans[:count]
+        self.opened -= count
+        return results
+
+
+class _Slide:
+    """The value of one window after the other, by end.
+
+    What is in a window are the rows from `_low` to `_high`. Those before `_middle` are kept merged
+    with all that follow up to there, so that the first can leave; those behind it are merged as
+    they enter. So each row is merged three times, however many windows it is in.
+
+    Args:
+        spans: By start and end.
+        length: Of the windows.
+        factory: Makes rows.
+    """
+
+    def __init__(self, spans: list[Span], length: int, factory: RowFactory) -> None:
+        # Those that are not in all windows that hold their time are few, and looked at one by one.
+        self._spans = [span for span in spans if span.end == span.start]
+        self._edges = [span for span in spans if span.end != span.start]
+        self._length = length
+        self._factory = factory
+        self._low = self._middle = self._high = 0
+        self._front: list[bytes] = []
+        self._back: Row | None = None
+
+    def to(self, end: int) -> Row | None:
+        """Returns what the window with this end holds, if it holds something; ends must rise."""
+        spans = self._spans
+        start = end - self._length
+        while self._high < len(spans) and spans[self._high].start <= end:
+            row = self._copy(spans[self._high].row.encode())
+            if self._back is None:
+                self._back = row
+            else:
+                self._back.merge(row)
+            self._high += 1
+        while self._low < self._high and spans[self._low].start < start:
+            if self._low == self._middle:
+                self._turn()
+            self._low += 1
+            self._front.pop()
+        parts: list[bytes] = []
+        if self._low < self._middle:
+            parts.append(self._front[-1])
+        if self._back is not None:
+            parts.append(self._back.encode())
+        parts += [
+            edge.row.encode() for edge in self._edges if start <= edge.start and edge.end <= end
+        ]
+        if not parts:
+            return None
+        found = self._copy(parts[0])
+        for part in parts[1:]:
+            found.merge(self._copy(part))
+        return found
+
+    def _turn(self) -> None:
+        """Makes the rows from `_low` on the front; nothing is behind it then."""
+        self._front = []
+        merged: bytes | None = None
+        for span in reversed(self._spans[self._low : self._high]):
+            row = self._copy(span.row.encode())
+            if merged is not None:
+                row.merge(self._copy(merged))
+            merged = row.encode()
+            self._front.append(merged)
+        self._middle = self._high
+        self._back = None
+
+    def _copy(self, data: bytes) -> Row:
+        """A row that may be used up; merging uses up what it takes."""
+        return self._factory.decode(data)
