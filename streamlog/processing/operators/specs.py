@@ -48,3 +48,23 @@ def row_factory(specs: Sequence[AggregateSpec]) -> RowFactory:
         [spec.value_type for spec in specs],
         [spec.make for spec in specs],
     )
+
+
+def selection(specs: Sequence[AggregateSpec | None]) -> Callable[[Any], tuple[object, ...]]:
+    """Returns a function that takes from a value what each aggregate looks at.
+
+    Written out, since it is called for every record; `None` stands for an aggregate that this value
+    is not for.
+    """
+    scope: dict[str, Any] = {}
+    parts = []
+    for number, spec in enumerate(specs):
+        if spec is None:
+            parts.append("None, ")
+        elif spec.selector is not None:
+            scope[f"f{number}"] = spec.selector
+            parts.append(f"f{number}(value), ")
+        else:
+            parts.append("1, " if spec.kind == "count" else "value, ")
+    written: Callable[[Any], tuple[object, ...]] = eval(f"lambda value: ({''.join(parts)})", scope)
+    return written
