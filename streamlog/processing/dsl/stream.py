@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, Literal, NoReturn, TypeVar, get_origi
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.checks import check_function, check_name, check_topic_name, plan_error
 from streamlog.processing.dsl.graph import refuse
+from streamlog.processing.dsl.grouping import GroupingVerbs
 from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import (
     JoinNode,
@@ -76,7 +77,7 @@ class GlobalTable(Generic[T]):
         refuse(self, "a row", "To look one up: stream.join(table, lambda value, row: …, key=…)")
 
 
-class Stream(ShapingVerbs[T]):
+class Stream(ShapingVerbs[T], GroupingVerbs[T]):
     """Records of one type of value, each with a key and an event time; each verb adds one step.
 
     A source's key is the bytes of the record's key, until `key_by` chooses another.
