@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from streamlog.client.admin.values import GroupDescription, GroupListing, MemberDescription
 from streamlog.client.cluster.coordinators import call_coordinator, find_coordinator
 from streamlog.client.errors import ErrorCode, KafkaError
-from streamlog.client.membership.messages import PROTOCOL_TYPE, decode_assignment
+from streamlog.client.membership.messages import (
+    PROTOCOL_TYPE,
+    decode_assignment,
+    decode_subscription,
+)
 from streamlog.wire.errors import DecodeError
 from streamlog.wire.messages.delete_groups import DeleteGroupsRequest
 from streamlog.wire.messages.describe_groups import DescribeGroupsRequest
@@ -22,6 +27,7 @@ from streamlog.wire.messages.offset_delete import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from streamlog.client.assignors.assignor import MemberSubscription
     from streamlog.client.client import Client
     from streamlog.client.values import TopicPartition
     from streamlog.wire.messages.describe_groups import DescribedGroup, DescribedGroupMember
@@ -79,18 +85,22 @@ def _description(group: DescribedGroup, node_id: int) -> GroupDescription:
 
 def _member(member: DescribedGroupMember, *, is_consumer: bool) -> MemberDescription:
     assignment: list[TopicPartition] = []
+    subscription: MemberSubscription | None = None
     if is_consumer:
-        try:
+        # Another client may have its own idea of either: the rest is worth showing all the same.
+        with suppress(DecodeError):
             assignment = decode_assignment(member.member_assignment)
-        except DecodeError:
-            # Another client's own idea of an assignment: the rest is worth showing all the same.
-            assignment = []
+        with suppress(DecodeError):
+            subscription = decode_subscription(
+                member.member_id, member.group_instance_id, member.member_metadata
+            )
     return MemberDescription(
         member_id=member.member_id,
         instance_id=member.group_instance_id,
         client_id=member.client_id,
         client_host=member.client_host,
         assignment=tuple(sorted(assignment)),
+        subscription=subscription,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from streamlog.client.assignors.assignor import MemberSubscription
     from streamlog.client.values import TopicPartition
 
 
@@ -75,6 +76,8 @@ class MemberDescription:
     client_id: str
     client_host: str
     assignment: tuple[TopicPartition, ...]
+    subscription: MemberSubscription | None = None
+    """What it wants and says of itself; only while the group is stable, and of consumers."""
 
 
 @dataclass(frozen=True, slots=True)

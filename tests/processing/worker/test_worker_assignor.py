@@ -5,6 +5,8 @@ from __future__ import annotations
 from streamlog.client.assignors.assignor import MemberSubscription
 from streamlog.client.values import TopicPartition
 from streamlog.processing.worker.assignor import TaskAssignor
+from streamlog.processing.worker.placement import TaskName
+from streamlog.processing.worker.word import WorkerWord, decode_word, encode_word
 
 ASSIGNOR = TaskAssignor({"orders": ["orders", "refunds"], "by-user": ["p.by-user.repartition"]})
 COUNTS = {"orders": 4, "refunds": 2, "p.by-user.repartition": 4}
@@ -47,3 +49,40 @@ def test_of_two_claims_the_newer_generation_holds_and_the_older_must_end_first()
 
 def test_topics_that_the_pipeline_does_not_read_are_left_alone() -> None:
     assert ASSIGNOR.assign({"other": 3}, [member("a")]) == {"a": []}
+
+
+# The workers' words.
+
+
+def with_copies(name: str, folder: str, **positions: int) -> MemberSubscription:
+    word = WorkerWord(
+        folder=folder, copies={"by-user": {int(k[1:]): v for k, v in positions.items()}}
+    )
+    assignor = TaskAssignor({"by-user": [REPARTITION]}, say=lambda: word)
+    data = assignor.user_data([], 1)
+    return MemberSubscription(name, (REPARTITION,), user_data=data)
+
+
+REPARTITION = "p.by-user.repartition"
+
+
+def test_tasks_without_a_worker_go_to_the_copies_that_workers_tell_of() -> None:
+    assignor = TaskAssignor({"by-user": [REPARTITION]})
+    members = [with_copies("a", "x", p0=1, p1=90_000), with_copies("b", "y", p0=90_000, p1=1)]
+    given = assignor.assign({REPARTITION: 2}, members)
+    assert given == {"a": [TopicPartition(REPARTITION, 1)], "b": [TopicPartition(REPARTITION, 0)]}
+
+
+def test_whoever_reads_the_group_finds_what_the_leader_found() -> None:
+    assignor = TaskAssignor({"by-user": [REPARTITION]}, standbys=1)
+    members = [with_copies("a", "x", p0=90_000), with_copies("b", "y")]
+    placement = assignor.place({REPARTITION: 2}, members)
+    assert placement == assignor.place({REPARTITION: 2}, list(reversed(members)))
+    both = [TaskName("by-user", 0), TaskName("by-user", 1)]
+    assert placement.active == {"a": both[:1], "b": both[1:]}
+    assert placement.standbys == {"a": both[1:], "b": both[:1]}
+
+
+def test_user_data_of_others_says_nothing() -> None:
+    for data in (None, b"", b"\xff", b"\x80", encode_word(WorkerWord(host="h")) + b"x"):
+        assert decode_word(data) == WorkerWord()
