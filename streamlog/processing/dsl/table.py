@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from streamlog.processing.dsl.graph import Graph
+    from streamlog.processing.dsl.grouping import GroupedTable
     from streamlog.processing.dsl.location import Location
     from streamlog.processing.dsl.nodes import RuntimeType, StreamNode, Value
     from streamlog.processing.dsl.stream import Output, Stream
@@ -109,6 +110,22 @@ class Table(Generic[T]):
 
         row_type = to or inference.result_type(function)
         return self._derive(rows, row_type, check_name(name, function, "map"))
+
+    def group_by(
+        self, key: Callable[[T], object], *, name: str | None = None
+    ) -> GroupedTable[T]:
+        """Groups the rows by another key, to be aggregated: `planes.group_by(lambda p: p.owner)`.
+
+        Rows pass a repartition topic here. A row that changes is taken out of what it was counted
+        in, and counted again.
+
+        Args:
+            key: From the row to the group's key, as for `Stream.key_by`; equal for equal rows.
+            name: Names the repartition topic and the state behind it; derived from the function.
+        """
+        from streamlog.processing.dsl.grouping import group_table
+
+        return group_table(self, key, name)
 
     def stream(self, *, name: str | None = None) -> Stream[T]:
         """Returns the new rows as a stream, one for each change; the ends of rows are left out."""
