@@ -111,9 +111,7 @@ class Table(Generic[T]):
         row_type = to or inference.result_type(function)
         return self._derive(rows, row_type, check_name(name, function, "map"))
 
-    def group_by(
-        self, key: Callable[[T], object], *, name: str | None = None
-    ) -> GroupedTable[T]:
+    def group_by(self, key: Callable[[T], object], *, name: str | None = None) -> GroupedTable[T]:
         """Groups the rows by another key, to be aggregated: `planes.group_by(lambda p: p.owner)`.
 
         Rows pass a repartition topic here. A row that changes is taken out of what it was counted
