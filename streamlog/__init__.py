@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         top_k,
     )
     from streamlog.processing.dsl.change import Change
+    from streamlog.processing.dsl.grouping import GroupedTable, cogroup
     from streamlog.processing.dsl.pipeline import Pipeline, pipeline
     from streamlog.processing.dsl.stream import GlobalTable, Output, Stream
     from streamlog.processing.dsl.table import Table
@@ -66,6 +67,7 @@ _MODULE_OF = {
     **dict.fromkeys(("Pipeline", "pipeline"), f"{_DSL}.pipeline"),
     **dict.fromkeys(("GlobalTable", "Output", "Stream"), f"{_DSL}.stream"),
     "Change": f"{_DSL}.change",
+    **dict.fromkeys(("GroupedTable", "cogroup"), f"{_DSL}.grouping"),
     "Table": f"{_DSL}.table",
     "Topic": f"{_DSL}.topic",
     "Windowed": f"{_DSL}.windowed",
@@ -80,12 +82,14 @@ _MODULE_OF = {
 __all__ = [
     "Change",
     "GlobalTable",
+    "GroupedTable",
     "Output",
     "Pipeline",
     "Stream",
     "Table",
     "Topic",
     "Windowed",
+    "cogroup",
     "collect",
     "count",
     "count_distinct",
