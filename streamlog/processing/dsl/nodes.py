@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from streamlog.processing.dsl.location import Location
+    from streamlog.processing.failures.policy import FailurePolicy
     from streamlog.processing.operators.operator import Operator, OperatorContext
     from streamlog.processing.operators.specs import AggregateSpec
     from streamlog.processing.windows.tumbling import TumblingWindows
@@ -35,6 +36,8 @@ class SourceNode:
     topic: str
     serde: Serde[Value]
     event_time: Callable[[Value], object] | None
+    on_error: FailurePolicy | None = None
+    """`None`: as the pipeline says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,6 +49,8 @@ class TableNode:
     value_type: RuntimeType
     topic: str
     serde: Serde[Value]
+    skips: bool = False
+    """Whether a record that cannot be read is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -19,6 +19,7 @@ from streamlog.processing.dsl.nodes import SourceNode, TableNode, ToNode
 from streamlog.processing.dsl.options import IDLE_AFTER, STOP, PipelineOptions
 from streamlog.processing.dsl.stream import GlobalTable, Stream
 from streamlog.processing.dsl.topic import Topic
+from streamlog.processing.failures.policy import Skip, Stop, check_policy, suffixed
 from streamlog.processing.plan.build import build_plan
 from streamlog.processing.plan.naming import Naming
 from streamlog.serde.default import serde_for
@@ -89,12 +90,14 @@ class Pipeline(Generic[P, R_co]):
         graph = Graph()
         handles = {}
         for name, annotation in self._inputs().items():
-            node, handle = _input(graph, name, annotation, self.location)
+            node, handle = _input(graph, name, annotation, self.location, naming.suffix)
             graph.add(node)
             handles[name] = handle
         self.function(**handles)  # type: ignore[arg-type, call-arg]
         graph.nodes = [_suffixed(node, naming.suffix) for node in graph.nodes]
-        return build_plan(naming.name, graph, self.location, self.options)
+        on_error = suffixed(self.options.on_error, naming.suffix)
+        options = dataclasses.replace(self.options, on_error=on_error)
+        return build_plan(naming.name, graph, self.location, options)
 
     def _inputs(self) -> dict[str, object]:
         """The parameters, with their annotations as objects."""
@@ -135,7 +138,7 @@ def _suffixed(node: Node, suffix: str) -> Node:
 
 
 def _input(
-    graph: Graph, name: str, annotation: object, location: Location
+    graph: Graph, name: str, annotation: object, location: Location, suffix: str
 ) -> tuple[SourceNode | TableNode, Stream[Any] | GlobalTable[Any]]:
     """The node and the handle of a parameter."""
     topic = Topic()
@@ -160,7 +163,12 @@ def _input(
         ) from error
     if kind is GlobalTable:
         table = TableNode(
-            name=name, location=location, value_type=value_type, topic=topic_name, serde=serde
+            name=name,
+            location=location,
+            value_type=value_type,
+            topic=topic_name,
+            serde=serde,
+            skips=_skips(topic, name, location),
         )
         return table, GlobalTable(graph, table)
     source = SourceNode(
@@ -170,8 +178,25 @@ def _input(
         topic=topic_name,
         serde=serde,
         event_time=topic.event_time,
+        on_error=None
+        if topic.on_error is None
+        else suffixed(check_policy(topic.on_error, f"{location}: input {name}"), suffix),
     )
     return source, Stream(graph, source)
+
+
+def _skips(topic: Topic, name: str, location: Location) -> bool:
+    """Whether a global table leaves out what it cannot read; that is all it can do beside stop."""
+    if topic.on_error is None:
+        return False
+    policy = check_policy(topic.on_error, f"{location}: input {name}")
+    if not isinstance(policy, Stop | Skip):
+        raise plan_error(
+            f"input {name} is a global table, which every worker reads for itself",
+            hint="Records that it cannot read stop it or are left out: on_error=skip()",
+            at=location,
+        )
+    return isinstance(policy, Skip)
 
 
 @overload
@@ -225,6 +250,7 @@ def pipeline(
             does, and windows close without another record; by default only records move time. The
             decision is logged, and repeated when its records are processed again.
     """
+    check_policy(on_error, f"{caller_location()}: @pipeline")
     # Types that are defined inside a function, as tests do, are found in the caller's names.
     frame = inspect.currentframe()
     scope = dict(frame.f_back.f_locals) if frame is not None and frame.f_back is not None else {}

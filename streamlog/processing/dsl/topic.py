@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from streamlog.processing.failures.policy import FailurePolicy
     from streamlog.serde.base import Serde
 
 
@@ -21,8 +22,13 @@ class Topic:
         serde: How values are read; by default text for `str`, raw for `bytes`, else JSON.
         event_time: When a value happened, as a datetime with a time zone or in milliseconds since
             1970; by default the record's timestamp.
+        on_error: What happens to a record of it that cannot be read, or for which a function
+            raises up to the first repartition: `stop()`, `skip()`, `retry(…)` or `dead_letter()`;
+            by default what the pipeline says. Of a global table `stop()` or `skip()`, which leaves
+            a row as it was.
     """
 
     name: str | None = None
     serde: Serde[Any] | None = None
     event_time: Callable[[Any], datetime | int] | None = None
+    on_error: FailurePolicy | None = None

@@ -11,15 +11,19 @@ headers come ours, all of text, under `__streamlog.errors.`, named as Kafka Conn
     exception.stacktrace        where it was raised, the user's frames last
     attempts                    how often it was tried
     time                        when it was set aside, RFC 3339
+    order                       "key" if later records of its key are held back until it returns
     behind                      if it did not fail itself: the offset of the record of its key
                                 which it must not overtake
+    left.bytes                  if it was too large to be sent again: the size of its value, which
+                                is left where the record stands
 
 `streamlog dlq retry` sends a record back to where it stands, again as it was, with other headers
 behind its own, under `__streamlog.retry.`:
 
     pipeline                    whose failure it was: other pipelines leave the record out
     offset                      where the record stood when it first failed, which is its identity
-    count                       how often it was sent back
+    drop                        "1" if it is given up, and only its key is to be held no longer
+    count                       how often it was sent back; always the last header
 
 They are kept when it fails once more, so that its identity and count go on.
 """
@@ -41,6 +45,7 @@ ERRORS: Final = "__streamlog.errors."
 RETRY: Final = "__streamlog.retry."
 RETRY_PIPELINE: Final = RETRY + "pipeline"
 RETRY_OFFSET: Final = RETRY + "offset"
+RETRY_DROP: Final = RETRY + "drop"
 RETRY_COUNT: Final = RETRY + "count"
 
 MESSAGE_CHARS_MAX: Final = 2_000
@@ -63,11 +68,13 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     exception_stacktrace: str = ""
     attempts: int = 1
     time: str = ""
+    order: str = ""
     behind: int | None = None
+    left_bytes: int | None = None
 
 
 _NAMES: Final = {field: ERRORS + field.replace("_", ".") for field in Cause.__struct_fields__}
-_NUMBERS: Final = frozenset(("partition", "offset", "attempts", "behind"))
+_NUMBERS: Final = frozenset(("partition", "offset", "attempts", "behind", "left_bytes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,7 @@ class Returned:
     pipeline: str
     offset: int
     count: int
+    dropped: bool = False
 
 
 def cause_of(
@@ -140,8 +148,8 @@ def read_cause(headers: Headers) -> Cause | None:
     return Cause(**found)  # type: ignore[arg-type]
 
 
-def headers_back(cause: Cause, headers: Headers) -> Headers:
-    """Returns the headers with which a dead letter is sent back."""
+def headers_back(cause: Cause, headers: Headers, *, dropped: bool = False) -> Headers:
+    """Returns the headers with which a dead letter is sent back, or given up."""
     before = read_return(headers)
     offset = cause.offset if before is None else before.offset
     count = 1 if before is None else before.count + 1
@@ -149,6 +157,7 @@ def headers_back(cause: Cause, headers: Headers) -> Headers:
         *without(without(headers, ERRORS), RETRY),
         (RETRY_PIPELINE, cause.pipeline.encode()),
         (RETRY_OFFSET, b"%d" % offset),
+        *(((RETRY_DROP, b"1"),) if dropped else ()),
         (RETRY_COUNT, b"%d" % count),
     )
 
@@ -163,7 +172,9 @@ def read_return(headers: Headers) -> Returned | None:
     )
     if not (offset.isdigit() and count.isdigit()):
         return None
-    return Returned(pipeline.decode("utf-8", "replace"), int(offset), int(count))
+    return Returned(
+        pipeline.decode("utf-8", "replace"), int(offset), int(count), RETRY_DROP in by_name
+    )
 
 
 def without(headers: Headers, prefix: str) -> Headers:

@@ -17,7 +17,7 @@ that closes, or any other step that acts as time passes, whose result stands for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -157,6 +157,19 @@ def check_policy(policy: object, where: str) -> FailurePolicy:
         f"{where}: {policy!r} is no policy for records that fail.{called}",
         hint="There are stop(), skip(), retry(…) and dead_letter()",
     )
+
+
+def suffixed(policy: FailurePolicy, suffix: str) -> FailurePolicy:
+    """Returns the policy of a version that stands beside: its dead letters go elsewhere."""
+    if isinstance(policy, Retry):
+        return replace(policy, then=_suffixed_verdict(policy.then, suffix))
+    return _suffixed_verdict(policy, suffix)
+
+
+def _suffixed_verdict(verdict: Verdict, suffix: str) -> Verdict:
+    if isinstance(verdict, DeadLetter) and verdict.topic is not None:
+        return replace(verdict, topic=verdict.topic + suffix)
+    return verdict
 
 
 def topic_of(policy: FailurePolicy, pipeline: str) -> str | None:

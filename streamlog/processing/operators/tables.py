@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from streamlog.processing.errors import UndecodableFailure
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from streamlog.records.columns import Columns
     from streamlog.serde.base import Serde
 
+logger = logging.getLogger(__name__)
+
 
 class TableView:
     """The rows of one global table, by the bytes of their keys; records without a key are ignored.
@@ -18,10 +21,12 @@ class TableView:
     Args:
         topic: The table's topic.
         serde: How its values are read.
+        skips: Whether a record that cannot be read leaves its key's row as it was.
     """
 
-    def __init__(self, topic: str, serde: Serde[Any]) -> None:
+    def __init__(self, topic: str, serde: Serde[Any], *, skips: bool = False) -> None:
         self.topic = topic
+        self._skips = skips
         self.rows: dict[bytes, object] = {}
         self._serde = serde
 
@@ -41,6 +46,13 @@ class TableView:
                 self.rows[key] = self._serde.decode(value)
             except SerdeError as error:
                 offset = columns.offsets[index]
+                if self._skips:
+                    logger.warning(
+                        "the record at offset %d of %s partition %d (a global table) was skipped: "
+                        "%s",
+                        *(offset, self.topic, partition, error.message),
+                    )
+                    continue
                 raise UndecodableFailure(
                     f"the record at offset {offset} of {self.topic} partition {partition} (a "
                     f"global table) cannot be read: {error.message}",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from streamlog.processing.dsl.graph import Graph
     from streamlog.processing.dsl.location import Location
     from streamlog.processing.dsl.options import PipelineOptions
+    from streamlog.processing.failures.policy import FailurePolicy
     from streamlog.processing.plan.homes import Cut, Entry
 
 
@@ -49,7 +50,7 @@ def build_plan(name: str, graph: Graph, location: Location, options: PipelineOpt
         for port, parent in enumerate(parents_of(node)):
             children[parent].append((node, port))
     check_graph(graph, children, location)
-    builder = _Builder(name, graph, children)
+    builder = _Builder(name, graph, children, options.on_error)
     subs = builder.sub_topologies()
     check_names(name, graph, [sub.entry.root for sub in subs])
     tables = [node.table for node in graph.nodes if isinstance(node, JoinNode)]
@@ -70,9 +71,14 @@ class _Builder:
     """Cuts one graph."""
 
     def __init__(
-        self, name: str, graph: Graph, children: dict[Node, list[tuple[Node, int]]]
+        self,
+        name: str,
+        graph: Graph,
+        children: dict[Node, list[tuple[Node, int]]],
+        on_error: FailurePolicy,
     ) -> None:
         self.name = name
+        self.on_error = on_error
         self.graph = graph
         self.children = children
         self.homes = Homes(graph)
@@ -145,6 +151,7 @@ class _Builder:
             timed=tuple(trees[1:]),
             stateful=tuple(self.homes.lives_in(root)),
             writes=mine,
+            on_error=getattr(root, "on_error", None) or self.on_error,
         )
 
     def _write(self, root: Entry, cut: Cut, trees: list[Tree], writers: list[Entry]) -> Write:

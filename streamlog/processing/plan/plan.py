@@ -19,14 +19,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamlog.processing.dsl.nodes import OperatorNode
+from streamlog.processing.dsl.options import STOP
+from streamlog.processing.failures.policy import topic_of
 from streamlog.processing.operators.tables import TableView
-from streamlog.processing.plan.topics import COMPACTED, COMPACTED_OUTPUT, KEPT, TopicSpec
+from streamlog.processing.plan.topics import (
+    COMPACTED,
+    COMPACTED_OUTPUT,
+    DEAD_LETTERS,
+    KEPT,
+    TopicSpec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamlog.processing.dsl.nodes import AsyncMapNode, Node, StatefulNode, TableNode
     from streamlog.processing.dsl.options import PipelineOptions
+    from streamlog.processing.failures.policy import FailurePolicy
     from streamlog.processing.plan.homes import Entry
 
 
@@ -101,6 +110,13 @@ class SubTopologyPlan:
     stateful: tuple[StatefulNode, ...]
     """The steps with state, likewise."""
     writes: tuple[Write, ...]
+    on_error: FailurePolicy = STOP
+    """What becomes of its records that fail."""
+
+    @property
+    def dead_letter_topic(self) -> str | None:
+        """Where records that fail go, if they go anywhere."""
+        return topic_of(self.on_error, self.pipeline)
 
     @property
     def layout(self) -> dict[str, str]:
@@ -138,6 +154,12 @@ class Plan:
     options: PipelineOptions
 
     @property
+    def dead_letter_topics(self) -> tuple[str, ...]:
+        """The topics of dead letters."""
+        topics = (sub.dead_letter_topic for sub in self.sub_topologies)
+        return tuple(dict.fromkeys(topic for topic in topics if topic is not None))
+
+    @property
     def table_topics(self) -> tuple[str, ...]:
         """The topics of the global tables; these must exist too."""
         return tuple(dict.fromkeys(table.topic for table in self.tables))
@@ -168,8 +190,13 @@ class Plan:
         for topic in self.output_topics:
             configs = COMPACTED_OUTPUT if topic in self.compacted_topics else KEPT
             want(topic, self.output_partitions.get(topic, largest), configs, fixed=False)
+        for topic in self.dead_letter_topics:
+            want(topic, largest, DEAD_LETTERS, fixed=False)
         return specs
 
     def new_tables(self) -> dict[str, TableView]:
         """Returns empty views of the global tables, by topic, to fill before the first task."""
-        return {table.topic: TableView(table.topic, table.serde) for table in self.tables}
+        return {
+            table.topic: TableView(table.topic, table.serde, skips=table.skips)
+            for table in self.tables
+        }

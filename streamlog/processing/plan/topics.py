@@ -27,6 +27,9 @@ COMPACTED = {"cleanup.policy": "compact", "retention.ms": "-1"}
 COMPACTED_OUTPUT = {**KEPT, "cleanup.policy": "compact"}
 """A table for others to read: only each key's newest value matters; its times are events'."""
 
+DEAD_LETTERS = {**KEPT, "max.message.bytes": str(4 * 1024 * 1024)}
+"""Records that failed, and why: somewhat larger than they were where they stand."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
