@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from join_references import KEYS, Timed, canonical, mixed_anew, run_with_restarts, timed
 from operator_harness import Event, Harness
 
 from streamlog.processing.operators.interval_join import IntervalJoin, IntervalJoinSpec
-from streamlog.processing.operators.join_rows import encode_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from random import Random
 
 How = Literal["inner", "left", "outer"]
-LONG = b"long" * 150
-KEYS = [b"a", b"b", LONG]
 
 
 def spec_of(
@@ -43,21 +41,6 @@ def spec_of(
 
 def harness_of(spec: IntervalJoinSpec, writers: int = 1) -> Harness:
     return Harness(lambda context: IntervalJoin(context, spec), spec.tick_ms, writers)
-
-
-class Timed(NamedTuple):
-    event: Event
-    time: int
-
-
-def timed(events: Sequence[Event]) -> list[Timed]:
-    """Each record with the stream time of its writer."""
-    times: dict[int, int] = {}
-    found = []
-    for event in events:
-        times[event.writer] = max(times.get(event.writer, event.timestamp), event.timestamp)
-        found.append(Timed(event, times[event.writer]))
-    return found
 
 
 def expected(spec: IntervalJoinSpec, events: Sequence[Event]) -> tuple[list[Any], int]:
@@ -99,10 +82,6 @@ def expected(spec: IntervalJoinSpec, events: Sequence[Event]) -> tuple[list[Any]
     return results, late
 
 
-def canonical(results: Sequence[Any]) -> list[bytes]:
-    return sorted(encode_row(result) for result in results)
-
-
 @st.composite
 def events_of(draw: st.DrawFn, writers: int = 3) -> list[Event]:
     """Records of several writers on two ports, each writer's out of order to a degree."""
@@ -134,22 +113,7 @@ def test_results_are_those_of_a_loop_over_all_pairs(
     spec: IntervalJoinSpec, events: list[Event], data: st.DataObject
 ) -> None:
     harness = harness_of(spec, writers=3)
-    results: list[Any] = []
-    pending: list[Any] = []
-    position = saved = 0
-    while position < len(events):
-        action = data.draw(st.sampled_from(["send"] * 6 + ["checkpoint", "restart"]))
-        if action == "send":
-            pending += harness.send(events[position])
-            position += 1
-        elif action == "checkpoint":
-            harness.checkpoint()
-            results += pending
-            pending, saved = [], position
-        else:
-            harness.restart()
-            pending, position = [], saved
-    results += pending + harness.drain()
+    results = run_with_restarts(harness, events, data) + harness.drain()
     wanted, late = expected(spec, events)
     assert canonical(results) == canonical(wanted)
     assert harness.late + harness.operator.late == late
@@ -162,13 +126,9 @@ def test_results_are_those_of_a_loop_over_all_pairs(
 def test_neither_results_nor_rows_depend_on_how_writers_are_mixed(
     spec: IntervalJoinSpec, events: list[Event], rng: Random
 ) -> None:
-    queues = [[e for e in events if e.writer == writer] for writer in range(3)]
-    mixed = []
-    while any(queues):
-        mixed.append(rng.choice([queue for queue in queues if queue]).pop(0))
     one, other = harness_of(spec, writers=3), harness_of(spec, writers=3)
     results = one.send_all(events)
-    others = other.send_all(mixed)
+    others = other.send_all(mixed_anew(events, rng))
     assert canonical(results) == canonical(others)
     one.checkpoint()
     other.checkpoint()

@@ -1,0 +1,177 @@
+"""Joins a stream with a table by event time: each record meets the row that held when it happened.
+
+A record waits until the task's time has passed its own by `grace`, because until then a version may
+come that holds at its time; a record that is out of order waits until time has passed what its
+writer's clock was. Then it is looked up (`versions` says what counts) and comes out with its own
+timestamp, in the order in which records became due. So every record of the stream is joined, early
+or late, unless it is later than the table's history reaches: then it is counted and left out.
+
+The same serves for the nearest earlier record of a stream, which then is the table.
+
+Rows of tables 0 and 1: the versions; see there. Rows of table 2: the records that wait.
+
+    due time | time | token of the key | writer  ->  list of records
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from streamlog.processing.dsl.windowed import utc
+from streamlog.processing.operators.join_rows import (
+    Waiting,
+    encode_row,
+    waiting_decoder,
+    writer_name,
+)
+from streamlog.processing.operators.operator import NOTHING, Operator
+from streamlog.processing.operators.versions import Versions
+from streamlog.processing.state.row_table import kept_key, key_of, time_name, time_of, token_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from streamlog.processing.dsl.nodes import RuntimeType, Value
+    from streamlog.processing.operators.operator import OperatorContext, Result
+
+STREAM: Final = 0
+MISSES_BEFORE_NOTE: Final = 100
+"""Records that only find newer rows, while none finds a row, before that is worth a note."""
+FAR_FUTURE: Final = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionedJoinSpec:
+    """What a join by event time does.
+
+    Args:
+        how: "left" gives `None` in place of a row that there is not.
+        grace_ms: How long versions that come late are waited for.
+        history_ms: How late a record of the stream may be; at least `grace_ms`.
+        tolerance_ms: How old a row may be; `None`: as old as it is.
+        exact: Whether a row of the very same time counts.
+        function: Makes a result of value and row.
+        types: Of the stream's values, and of the rows with `None`.
+        tick_ms: How finely time passes.
+        table: What the user calls the table.
+    """
+
+    how: Literal["inner", "left"]
+    grace_ms: int
+    history_ms: int
+    tolerance_ms: int | None = None
+    exact: bool = True
+    function: Callable[[Value, Value], Value]
+    types: tuple[RuntimeType, RuntimeType]
+    tick_ms: int
+    table: str
+
+    @property
+    def layout(self) -> str:
+        """What the rows depend on."""
+        tolerance = "" if self.tolerance_ms is None else f" tolerance {self.tolerance_ms}"
+        return (
+            f"versioned join {self.how} grace {self.grace_ms} history {self.history_ms}"
+            f"{tolerance} ms{'' if self.exact else ' not exact'}"
+        )
+
+
+class VersionedJoin(Operator):
+    """The join; port 0 is the stream, port 1 the table."""
+
+    def __init__(self, context: OperatorContext, spec: VersionedJoinSpec) -> None:
+        rows, due = context.table(0), context.table(1)
+        self._waiting = context.table(2)
+        super().__init__((rows, due, self._waiting))
+        tolerance = spec.tolerance_ms
+        if tolerance is not None and not spec.exact:
+            tolerance -= 1
+        self._spec = spec
+        self._before = 0 if spec.exact else 1
+        reach_ms = spec.history_ms + self._before
+        self._versions = Versions(rows, due, spec.types[1], reach_ms, tolerance)
+        self._decode = waiting_decoder(spec.types[0])
+        self._found = False
+        self._misses = 0
+        self._miss = (0, 0)
+
+    def process(
+        self, port: int, key: bytes | None, value: Value, timestamp: int, time: int, writer: int
+    ) -> Sequence[Result]:
+        """Has a record wait, or notes a version."""
+        if key is None:
+            if port == STREAM and self._spec.how == "left":
+                return ((None, self._spec.function(value, None), timestamp),)
+            return NOTHING
+        time = max(time, self.now)
+        token = token_of(key)
+        if port != STREAM:
+            self._versions.put(token, value, timestamp, time, writer)
+        elif timestamp < time - self._spec.history_ms:
+            self.late += 1
+        else:
+            due = max(timestamp + self._spec.grace_ms, time)
+            name = time_name(due) + time_name(timestamp) + token + writer_name(writer)
+            row = self._waiting.get(name)
+            entries = [] if row is None else self._decode(row)
+            entries.append(Waiting(kept_key(key, token), time, False, value))
+            self._waiting.put(name, encode_row(entries))
+            self.opened += 1
+        return NOTHING
+
+    def advance(self, time: int) -> Sequence[Result]:
+        """Joins what is due, and forgets versions that nothing is old enough for."""
+        super().advance(time)
+        results = self._join(time_name(time))
+        self._versions.forget(time)
+        if not self._found and self._misses >= MISSES_BEFORE_NOTE:
+            self._note()
+        return results
+
+    def drain(self) -> Sequence[Result]:
+        """Joins all that waits."""
+        results = self._join(time_name(FAR_FUTURE))
+        if not self._found and self._misses:
+            self._note()
+        return results
+
+    def _join(self, end: bytes) -> list[Result]:
+        results: list[Result] = []
+        function, left = self._spec.function, self._spec.how == "left"
+        for name, stored in list(self._waiting.scan(b"", end)):
+            self._waiting.delete(name)
+            due, timestamp, token = time_of(name), time_of(name, 8), name[16:-4]
+            row = self._versions.held(token, timestamp - self._before, due)
+            entries = self._decode(stored)
+            self.opened -= len(entries)
+            if row is not None:
+                self._found = True
+            else:
+                self._missed(token, timestamp)
+                if not left:
+                    continue
+            for entry in entries:
+                key = key_of(token, entry.key)
+                results.append((key, function(entry.value, row), timestamp))
+        return results
+
+    def _missed(self, token: bytes, timestamp: int) -> None:
+        """Notes a record that found nothing, if it is because it is older than all rows."""
+        if self._found:
+            return
+        oldest = self._versions.oldest(token)
+        if oldest is not None and oldest > timestamp:
+            self._misses += 1
+            self._miss = (timestamp, oldest)
+
+    def _note(self) -> None:
+        record, row = (utc(moment).isoformat() for moment in self._miss)
+        table = self._spec.table
+        self.notes.append(
+            f"no record has found a row of {table} yet, because the rows are newer than the "
+            f"records: one of {record} has a row that holds from {row} only. Rows are joined by "
+            f"event time. If the times of {table} say when it was loaded and not since when its "
+            f"rows hold, name the time with Topic(event_time=…), or declare it as a GlobalTable, "
+            "which has no time"
+        )

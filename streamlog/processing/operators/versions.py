@@ -1,0 +1,169 @@
+"""The history of a table's rows: what held for a key at a time, as far back as may be asked.
+
+A version holds from its own time until that of the next one; a `None` ends a row. For a record that
+is looked up, its time is not all: its *due* time is up to when versions were waited for, and one
+that came later by its own writer's clock does not count. So what is found depends on the writers'
+clocks, not on how the log has mixed them. Ties of time go to the larger writer, then to what came
+later.
+
+Nobody asks for what held before the *horizon*, the task's time less `history`. Of the versions of a
+key that are older, the newest is kept, unless it is the end of a row. So an end is remembered for
+`history`: a version that is older than an end, and comes more than `history` after it, is a row
+again, whether the end has been forgotten yet or not.
+
+Rows of the first table: the versions.
+
+    token of the key | time | writer | stream time of the writer  ->  row or nil
+
+Rows of the second: which keys to look through when the horizon passes.
+
+    time, floored to a step | token of the key  ->  nothing
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from streamlog.processing.operators.join_rows import (
+    decoder_of,
+    encode_row,
+    floor,
+    writer_in,
+    writer_name,
+)
+from streamlog.processing.state.row_table import time_name, time_of
+
+if TYPE_CHECKING:
+    from streamlog.processing.dsl.nodes import RuntimeType, Value
+    from streamlog.processing.state.row_table import RowTable
+
+KEYS_KEPT_MAX: Final = 50_000
+"""Keys whose versions are kept decoded; beyond it they are forgotten all at once."""
+STEPS_PER_HISTORY: Final = 10
+
+Version: TypeAlias = tuple[int, int, int, Any]
+"""Its time, its writer, the stream time of the writer, and the row."""
+
+
+class Versions:
+    """The versions of all keys of one task.
+
+    Args:
+        rows: Where they are.
+        due: When to look which through.
+        row_type: Of rows, `None` included.
+        history_ms: How long before the task's time a time may be asked for.
+        tolerance_ms: How old a version may be for whoever asks; `None`: as old as it is.
+    """
+
+    def __init__(
+        self,
+        rows: RowTable,
+        due: RowTable,
+        row_type: RuntimeType,
+        history_ms: int,
+        tolerance_ms: int | None,
+    ) -> None:
+        self._rows = rows
+        self._due = due
+        self._decode = decoder_of(row_type)
+        self._history_ms = history_ms
+        self._tolerance_ms = tolerance_ms
+        self._step_ms = max(history_ms // STEPS_PER_HISTORY, 1)
+        self._decoded: dict[bytes, list[Version]] = {}
+
+    def put(self, token: bytes, row: Value, timestamp: int, time: int, writer: int) -> None:
+        """Adds a version; a later one of the same time and writer takes its place."""
+        name = _name(token, (timestamp, writer, time, row))
+        versions = self._decoded.get(token)
+        if versions is not None:
+            index = bisect_left(versions, (timestamp, writer, time))
+            if index < len(versions) and versions[index][:3] == (timestamp, writer, time):
+                versions[index] = (timestamp, writer, time, row)
+            else:
+                versions.insert(index, (timestamp, writer, time, row))
+        self._rows.put(name, encode_row(row))
+        needed = timestamp + (self._tolerance_ms or 0)
+        moment = max(needed, time - self._history_ms)
+        self._due.put(time_name(floor(moment, self._step_ms)) + token, b"")
+
+    def held(self, token: bytes, timestamp: int, due: int) -> Value:
+        """Returns what held at a time, or `None`.
+
+        Args:
+            token: Of the key.
+            timestamp: The time.
+            due: What came later by its writer's clock does not count.
+        """
+        versions = self._of(token)
+        ended: int | None = None
+        for index in range(bisect_left(versions, (timestamp + 1,)) - 1, -1, -1):
+            begun, _, time, row = versions[index]
+            if time > due or (ended is not None and time - self._history_ms < ended):
+                continue
+            if self._tolerance_ms is not None and begun < timestamp - self._tolerance_ms:
+                return None
+            if row is not None:
+                return row
+            if ended is None:
+                ended = begun
+        return None
+
+    def oldest(self, token: bytes) -> int | None:
+        """Returns from when the first version of a key holds, if there is one."""
+        versions = self._of(token)
+        return versions[0][0] if versions else None
+
+    def forget(self, now: int) -> None:
+        """Removes what nobody asks for any more when the task's time is `now`."""
+        horizon = now - self._history_ms
+        end = time_name(floor(horizon, self._step_ms))
+        for due, _ in list(self._due.scan(b"", end)):
+            self._due.delete(due)
+            self._forget(due[8:], horizon, now)
+
+    def _forget(self, token: bytes, horizon: int, now: int) -> None:
+        versions = self._of(token)
+        # What came from a writer ahead of the task's time counts for few yet: it stays, whatever
+        # its own time is, until that time has come as well.
+        if self._tolerance_ms is not None:
+            last = horizon - self._tolerance_ms
+            gone = [each for each in versions if each[0] < last and each[2] <= now]
+        else:
+            old = [each for each in versions if each[0] <= horizon and each[2] <= now]
+            gone = old if old and old[-1][3] is None else old[:-1]
+        if not gone:
+            return
+        for each in gone:
+            self._rows.delete(_name(token, each))
+        removed = {each[:3] for each in gone}
+        left = [each for each in versions if each[:3] not in removed]
+        if left:
+            self._decoded[token] = left
+        else:
+            self._decoded.pop(token, None)
+
+    def _of(self, token: bytes) -> list[Version]:
+        """The versions of a key, in the order of their times."""
+        versions = self._decoded.get(token)
+        if versions is None:
+            if len(self._decoded) >= KEYS_KEPT_MAX:
+                self._decoded.clear()
+            size = len(token)
+            versions = [
+                (
+                    time_of(name, size),
+                    writer_in(name, size + 8),
+                    time_of(name, size + 12),
+                    self._decode(row),
+                )
+                for name, row in self._rows.scan_prefix(token)
+            ]
+            self._decoded[token] = versions
+        return versions
+
+
+def _name(token: bytes, version: Version) -> bytes:
+    timestamp, writer, time, _ = version
+    return token + time_name(timestamp) + writer_name(writer) + time_name(time)
