@@ -100,6 +100,8 @@ class ChangelogReplay:
         self._staged_meta: TaskMeta | None = None
         self._staged_ms = 0
         self._voided = set(store.rewrites)
+        self._whole_until = store.changelog_position
+        """After the last marker or fence that was read."""
 
     def feed(self, columns: Columns) -> None:
         """Takes the next records.
@@ -129,8 +131,19 @@ class ChangelogReplay:
                     f"no checkpoint writes: {error}",
                     hint="Does another program write to this topic?",
                 ) from error
+            self._whole_until = offset + 1
             if len(self._staged) >= APPLIED_AT_ONCE_MAX:
                 self._apply(offset + 1)
+
+    def settle(self) -> bool:
+        """Applies the checkpoints that are whole, and says whether there were any.
+
+        What came after the last of them stays in memory, and is read again after a restart.
+        """
+        if self._whole_until <= self._store.changelog_position:
+            return False
+        self._apply(self._whole_until)
+        return True
 
     def finish(self, next_offset: int, epoch: int = 0) -> None:
         """Ends: the changelog was read up to `next_offset`, where the owner's next write begins.

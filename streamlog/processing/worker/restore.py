@@ -32,6 +32,7 @@ from streamlog.processing.errors import StateInUseError
 from streamlog.processing.state.store import open_task_store
 from streamlog.processing.worker.changelog import ChangelogReplay, fence_record
 from streamlog.processing.worker.checkpoint import RunningTask
+from streamlog.processing.worker.copies import COPIES_MAX, copy_folder, remove_free_copies
 from streamlog.processing.worker.note import Note, format_note, parse_note
 from streamlog.processing.worker.task import Task
 
@@ -50,8 +51,6 @@ logger = logging.getLogger(__name__)
 FENCES_MAX = 8
 """Each one more needs another worker that fenced in between; so many in a row is a fault."""
 POLL_WAIT_MS = 500
-COPIES_MAX = 8
-"""Of one task's state on one machine; each but one is held by a worker that is paused."""
 
 
 async def take_over(
@@ -109,13 +108,16 @@ async def take_over(
 def _open_free_copy(
     setting: Setting, sub: SubTopologyPlan, name: TaskName, identity: str
 ) -> TaskStore:
-    folder = setting.state_folder
     for number in range(COPIES_MAX):
+        folder = copy_folder(setting.state_folder, number)
         try:
-            return open_task_store(folder, sub, name.partition, identity=identity)
+            store = open_task_store(folder, sub, name.partition, identity=identity)
         except StateInUseError as error:
             logger.warning("%s; restoring a copy beside it", error.message)
-            folder = setting.state_folder / f"copy-{number + 1}"
+            continue
+        if number == 0 and remove_free_copies(folder, sub.name, name.partition):
+            logger.info("removed copies of the state of task %s that nobody needs any more", name)
+        return store
     raise StateInUseError(
         f"the state of task {name} in {setting.state_folder} is in use by {COPIES_MAX} processes",
         hint="End those that are paused, or name another folder: --state DIR",
