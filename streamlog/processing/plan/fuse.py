@@ -14,13 +14,15 @@ per task:
                 keys_0(k1); values_0(encode_0(v0)); indices_0(i)
 
 It has no `try`: when something raises, the line in the traceback tells which step it was, and the
-frame tells `i`. `Fused.blame` looks both up.
+frame tells `i`. `Fused.blame` looks both up. The line tells as well whether the record had changed
+state by then. Where a pipeline goes on behind a failed record, branches that change state are
+written behind those that do not, so that most failures come before any change.
 """
 
 from __future__ import annotations
 
 import linecache
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from streamlog.processing.dsl.nodes import (
@@ -88,6 +90,23 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
+class Blame:
+    """Who raised.
+
+    Attributes:
+        node: The step, if it is known.
+        index: Of the record which it was working on.
+        late: Of each plain window, how many of the records before that one were late for it.
+        spoils: Whether the record may have changed state.
+    """
+
+    node: Node | None
+    index: int
+    late: tuple[int, ...]
+    spoils: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Fused:
     """A compiled tree.
 
@@ -106,30 +125,46 @@ class Fused:
     source: str
     file: str
     lines: Mapping[int, Node]
+    late: tuple[str, ...]
+    spoils_from: int
+    """The first line at which state may have changed."""
 
     def blame(self, trace: TracebackType | None) -> tuple[Node | None, int]:
         """Returns the step that raised, and the index of the record which it was working on."""
+        blame = self.blame_of(trace)
+        return blame.node, blame.index
+
+    def blame_of(self, trace: TracebackType | None) -> Blame:
+        """Returns who raised."""
         while trace is not None:
-            frame = trace.tb_frame
+            frame, line = trace.tb_frame, trace.tb_lineno
             if frame.f_code.co_filename == self.file:
-                return self.lines.get(trace.tb_lineno), int(frame.f_locals.get("i", 0))
+                names = frame.f_locals
+                return Blame(
+                    self.lines.get(line),
+                    int(names.get("i", 0)),
+                    tuple(int(names.get(name, 0)) for name in self.late),
+                    line >= self.spoils_from,
+                )
             trace = trace.tb_next
-        return None, 0
+        return Blame(None, 0, (), spoils=True)
 
 
-def fuse(tree: Tree, label: str, surroundings: Surroundings) -> Fused:
+def fuse(tree: Tree, label: str, surroundings: Surroundings, *, state_last: bool = False) -> Fused:
     """Compiles a tree.
 
     Args:
         tree: The steps.
         label: Names the text in tracebacks.
         surroundings: What they use.
+        state_last: Whether branches that change state come behind those that do not.
     """
     writer = StepWriter(surroundings, _retimed(tree.steps), _with_headers(tree.steps))
-    if isinstance(tree.root, OperatorNode) and all(s.node is not tree.root for s in tree.steps):
-        _write_results(writer, tree.root, tree.steps, Place())
+    steps = _state_last(tree.steps) if state_last else tree.steps
+    if isinstance(tree.root, OperatorNode) and all(s.node is not tree.root for s in steps):
+        _write_results(writer, tree.root, steps, Place())
     else:
-        _write(writer, tree.steps, Place())
+        _write(writer, steps, Place())
     columns = [f"    {each} = batch.{each}" for each in _COLUMNS]
     setup = [*columns, *(f"    {each}" for each in writer.setup)]
     source = _HEAD.format(
@@ -149,6 +184,39 @@ def fuse(tree: Tree, label: str, surroundings: Surroundings) -> Fused:
         source=source,
         file=file,
         lines={body_begins + n: node for n, (_, node) in enumerate(writer.body)},
+        late=tuple(writer.late),
+        spoils_from=body_begins + _first_effect(writer),
+    )
+
+
+def _first_effect(writer: StepWriter) -> int:
+    """Returns where in the body state may first have changed; behind all of it if it never does.
+
+    In a loop that is the loop's first line: an earlier turn may have been there.
+    """
+    first = min(writer.effects, default=len(writer.body))
+    lines = [line for line, _ in writer.body]
+    depth = len(lines[first]) - len(lines[first].lstrip()) if first < len(lines) else 0
+    for number in range(first - 1, -1, -1):
+        text = lines[number].lstrip()
+        if len(lines[number]) - len(text) < depth:
+            depth = len(lines[number]) - len(text)
+            if text.startswith("for "):
+                first = number
+    return first
+
+
+def _state_last(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Puts the branches with state behind the others, at each fork."""
+    sorted_within = [replace(step, children=_state_last(step.children)) for step in steps]
+    return tuple(sorted(sorted_within, key=_has_state))
+
+
+def _has_state(step: Step) -> bool:
+    return any(
+        isinstance(each.node, WindowNode)
+        or (isinstance(each.node, OperatorNode) and each.topic is None)
+        for each in _walk([step])
     )
 
 

@@ -90,6 +90,7 @@ class StepWriter:
         body: Lines in the loop, with the step that each belongs to.
         late: The variables that count late records.
         windows: The plain windows that take `Batch.ends`.
+        effects: Where in the body state begins to change, for each step with state.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class StepWriter:
         self.late: list[str] = []
         self.collectors: dict[str, Collector] = {}
         self.windows: list[WindowNode] = []
+        self.effects: list[int] = []
         self._around = surroundings
         self._retimed = retimed
         self._with_headers = with_headers
@@ -240,6 +242,8 @@ class StepWriter:
                 if row is None:
                     row = {touch}(e, {place.key})
                 row.add(x, {place.timestamp}, writers[i])"""
+        # What may raise for want of a good value, the selectors, comes before what is kept.
+        self.effects.append(len(self.body) + 4)
         for line in textwrap.dedent(text).splitlines():
             self._line(node, place, line)
 
@@ -251,6 +255,7 @@ class StepWriter:
             self._set_up("ports = batch.ports")
             port = "ports[i]"
         key, value, timestamp = self._name("k"), self._name("v"), self._name("t")
+        self.effects.append(len(self.body))
         self._line(
             node,
             place,
