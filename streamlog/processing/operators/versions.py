@@ -97,6 +97,10 @@ class Versions:
             due: What came later by its writer's clock does not count.
         """
         versions = self._of(token)
+        index = self._index_held(versions, timestamp, due)
+        return None if index is None else versions[index][3]
+
+    def _index_held(self, versions: list[Version], timestamp: int, due: int) -> int | None:
         ended: int | None = None
         for index in range(bisect_left(versions, (timestamp + 1,)) - 1, -1, -1):
             begun, _, time, row = versions[index]
@@ -105,7 +109,7 @@ class Versions:
             if self._tolerance_ms is not None and begun < timestamp - self._tolerance_ms:
                 return None
             if row is not None:
-                return row
+                return index
             if ended is None:
                 ended = begun
         return None
@@ -131,8 +135,12 @@ class Versions:
             last = horizon - self._tolerance_ms
             gone = [each for each in versions if each[0] < last and each[2] <= now]
         else:
-            old = [each for each in versions if each[0] <= horizon and each[2] <= now]
-            gone = old if old and old[-1][3] is None else old[:-1]
+            held = self._index_held(versions, horizon, now)
+            gone = [
+                each
+                for index, each in enumerate(versions)
+                if each[0] <= horizon and each[2] <= now and index != held
+            ]
         if not gone:
             return
         for each in gone:
