@@ -20,6 +20,7 @@ import msgspec
 
 from streamlog.errors import RefusedError, StorageError
 from streamlog.processing.plan.naming import Naming
+from streamlog.processing.replay.offsets import Offsets  # noqa: TC001 (msgspec needs it)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 TOPIC: Final = "streamlog.pipelines"
 _LIVE: Final = "live/"
 _VERSION: Final = "version/"
-
-Offsets = dict[str, dict[int, int]]
-"""By topic and partition."""
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
