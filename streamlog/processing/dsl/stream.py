@@ -18,6 +18,7 @@ from streamlog.processing.dsl.nodes import (
     TableNode,
     ToNode,
 )
+from streamlog.processing.dsl.ordering import OrderingVerbs
 from streamlog.processing.dsl.shaping import ShapingVerbs
 from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.dsl.windowed_stream import WindowedStream
@@ -77,7 +78,7 @@ class GlobalTable(Generic[T]):
         refuse(self, "a row", "To look one up: stream.join(table, lambda value, row: …, key=…)")
 
 
-class Stream(ShapingVerbs[T], GroupingVerbs[T]):
+class Stream(ShapingVerbs[T], GroupingVerbs[T], OrderingVerbs[T]):
     """Records of one type of value, each with a key and an event time; each verb adds one step.
 
     A source's key is the bytes of the record's key, until `key_by` chooses another.
