@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
@@ -27,6 +28,8 @@ from streamlog.processing.state.meta import TaskMeta, decode_meta, encode_meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from streamlog.processing.dsl.options import PipelineOptions
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
@@ -64,6 +67,16 @@ class HistoryLimits:
 
     span_ms: int = 6 * HOUR_MS
     bytes_max: int = 256 << 20
+
+
+def history_limits(options: PipelineOptions) -> HistoryLimits:
+    """Returns what a pipeline says of its history."""
+    default = HistoryLimits()
+    span, bytes_max = options.history, options.history_bytes
+    return HistoryLimits(
+        span_ms=default.span_ms if span is None else span // timedelta(milliseconds=1),
+        bytes_max=default.bytes_max if bytes_max is None else bytes_max,
+    )
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True):

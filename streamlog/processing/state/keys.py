@@ -16,6 +16,8 @@ import struct
 from hashlib import blake2b
 from typing import Final
 
+DECISIONS_ID: Final = b"\xff\xff\xff\xff"
+"""In place of a step's id: rows of `worker.decisions`, which a rewind does not undo."""
 KEY_SIZE_MAX: Final = 400
 """Larger keys are named by their digest; leaves room for the history's prefix as well."""
 STORE_ID_SIZE: Final = 4

@@ -28,6 +28,7 @@ class WriterMeta(msgspec.Struct, array_like=True, frozen=True):
     """The last marker's sequence: what the writer did up to there has been heard of."""
     withdrawn: tuple[Withdrawal, ...] = ()
     """What a rewind took back of what the writer wrote."""
+    idle: bool = False
 
 
 class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
@@ -38,7 +39,8 @@ class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
     positions: tuple[tuple[str, int, int], ...] = ()
     """Topic, partition, next offset."""
     stream_time_ms: int | None = None
-    """Of a task that reads a source; of others it follows from the writers."""
+    decided: tuple[int, int] = (0, 0)
+    """Decisions at the position that had their effect, and the number of their next output."""
     drained: bool = False
     writers: tuple[WriterMeta, ...] = ()
     closed_through: dict[str, int] = {}

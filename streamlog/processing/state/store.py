@@ -34,6 +34,7 @@ from streamlog.processing.state.kept import (
     kept_checkpoints,
     rewound_meta,
 )
+from streamlog.processing.state.keys import DECISIONS_ID
 from streamlog.processing.state.meta import TaskMeta, encode_meta
 from streamlog.processing.state.stored_rows import StoredRows
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamlog.processing.plan.plan import SubTopologyPlan
-    from streamlog.processing.state.history import Transaction
+    from streamlog.processing.state.history import Map, Transaction
     from streamlog.processing.state.kept import Position
 
 _MAP_SIZE_FIRST: Final = 16 << 20
@@ -251,7 +252,7 @@ class TaskStore(StoredRows):
                 newest_first = self._past[::-1][:steps]
                 with translated(self.folder):
                     found = history.rows_before(self._read(), self._history, newest_first)
-                return Undone(each, sorted(found.items()))
+                return Undone(each, sorted([row for row in found.items() if _is_undone(row[0])]))
         raise StateError(
             f"the state in {self.folder} is at checkpoint {self.sequence}, and its history "
             f"does not reach back to {to_sequence}",
@@ -261,7 +262,8 @@ class TaskStore(StoredRows):
 
     def emptied(self) -> Undone:
         """Returns what has to be changed for the state to be empty."""
-        nothing: list[tuple[bytes, bytes | None]] = [(name, None) for name, _ in self.rows()]
+        names = [name for name, _ in self.rows() if _is_undone(name)]
+        nothing: list[tuple[bytes, bytes | None]] = [(name, None) for name in names]
         return Undone(KeptCheckpoint(TaskMeta(), 0, len(nothing)), nothing)
 
     def undo(self, to_sequence: int) -> None:
@@ -287,8 +289,10 @@ class TaskStore(StoredRows):
         def write(txn: Transaction) -> history.Past:
             past = [step for step in self._past if step.sequence <= kept]
             if kept == 0:
+                left = _rows_from(txn, self._rows, DECISIONS_ID)
                 txn.drop(self._rows, delete=False)
                 txn.drop(self._history, delete=False)
+                self._overwrite(txn, left)
                 past = []
             else:
                 self._overwrite(txn, undone.changes)
@@ -343,6 +347,17 @@ class TaskStore(StoredRows):
 
     # What the state belongs to.
 
+    def note_outline(self, outline: bytes) -> None:
+        """Notes the pipeline's outline, for whoever looks into the state without its file."""
+        if outline == self.about.outline:
+            return
+
+        def write(txn: Transaction) -> history.Past:
+            txn.put(about.OUTLINE, outline, db=self._about)
+            return self._past
+
+        self._transact(write)
+
     def agree(self, layout: Mapping[str, str] | None, identity: str) -> None:
         """Checks that the state is of this plan and of these topics, and notes both.
 
@@ -395,6 +410,15 @@ class TaskStore(StoredRows):
         self._env.close()
         os.close(self._lock)
         self._lock = -1
+
+
+def _is_undone(name: bytes) -> bool:
+    """Whether going back undoes a row; what was decided once is decided again likewise."""
+    return not name.startswith(DECISIONS_ID)
+
+
+def _rows_from(txn: Transaction, db: Map, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
+    return [(name, txn.get(name, db=db)) for name in names_from(txn, db, prefix)]
 
 
 def open_task_store(

@@ -1,7 +1,8 @@
 """The note beside a committed offset: which checkpoint of the task it belongs to.
 
 Kafka keeps up to 4,096 bytes of metadata with each committed offset. Ours tell whether an offset
-was committed by a checkpoint or moved by somebody else, and whether the task has been drained.
+was committed by a checkpoint or moved by somebody else, whether the task has been drained, and
+whether a rewind is under way.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ class Note(msgspec.Struct, frozen=True, tag_field="by", tag="streamlog"):
     """The checkpoint's number in its task."""
     drained: bool = False
     """Whether the task has moved time to the end."""
+    rewind: str | msgspec.UnsetType = msgspec.UNSET
+    """The id of a rewind that has yet to change the task's state accordingly."""
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from streamlog.processing.worker.position import DRAIN_INDEX, DRAIN_MARKER, HEADER, MARKER_HEADER
+from streamlog.processing.worker.position import HEADER, MARKER_HEADER, OUTPUTS_MAX, TIME_MARKER
 from streamlog.records.columns import Columns
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ def without_withdrawn(columns: Columns, withdrawn: Mapping[int, tuple[Withdrawal
         name, data = each[0] if each else ("", None)
         if data is not None and name in (HEADER, MARKER_HEADER) and len(data) >= _WHO.size:
             writer, epoch, sequence = _WHO.unpack_from(data)
-            if name == MARKER_HEADER and data[-1] == DRAIN_MARKER:
-                sequence += DRAIN_INDEX
+            if name == MARKER_HEADER and data[-1] != TIME_MARKER:
+                # It comes behind everything that the last input had caused.
+                sequence += OUTPUTS_MAX - 1
             rules = withdrawn.get(writer, ())
             if any(epoch <= rule[0] and sequence >= rule[1] for rule in rules):
                 continue

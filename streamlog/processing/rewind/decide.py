@@ -1,0 +1,251 @@
+"""Which checkpoint each task goes back to, so that all of them together are one state.
+
+Sources go first, by the target. What is behind a repartition topic follows:
+
+* **A cut.** A task that goes back to a checkpoint will write anew everything that its inputs behind
+  it cause. `cut_of` is the first sequence of that. What it had written from there on is withdrawn:
+  its readers will leave it out when they come to it (see `worker.withdrawn`), and what they read
+  before the cut stays as it was.
+* **No reader is ahead of a cut.** A reader goes back to its newest checkpoint that has seen nothing
+  of any of its writers, neither record nor marker, at or behind the cut.
+
+So a reader's state at its checkpoint, and what it reads from there, are of one piece: before the
+cut what was written then, behind it what will be written now. That holds with other functions than
+before as well, and a drain that comes after the target is undone.
+
+A task that goes back nowhere, but has a writer with a cut, gets the rule all the same; and whatever
+it had put out since its last checkpoint may be put out differently now, so it has a cut as well.
+
+The start needs no history: an empty state that has read nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamlog.processing.rewind.target import Back, ClockTime, Edge, EventTime
+from streamlog.processing.state.kept import KeptCheckpoint, rewound_meta
+from streamlog.processing.state.meta import NO_SEQUENCE, TaskMeta, WriterMeta
+from streamlog.processing.worker.position import DRAIN_INDEX, INDEX_BITS, writer_id
+from streamlog.processing.worker.withdrawn import still_withdrawn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from streamlog.processing.rewind.outline import Outline, SubOutline
+    from streamlog.processing.rewind.target import Target
+    from streamlog.processing.state.meta import Withdrawal
+    from streamlog.processing.worker.placement import TaskName
+
+START = KeptCheckpoint(TaskMeta(), 0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPast:
+    """What there is to know of a task."""
+
+    checkpoints: Sequence[KeptCheckpoint]
+    """To which it can go back, the current one first."""
+    log_start: int
+    """Of its input."""
+    log_end: int
+    epoch: int = 0
+    """Of the rewind in this task; 0 while it is only planned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What becomes of a task."""
+
+    name: TaskName
+    topic: str
+    now: KeptCheckpoint
+    to: KeptCheckpoint
+    steps: int
+    """Of the history to undo."""
+    withdrawn: Mapping[int, Withdrawal]
+    """Of its writers: what does not count any more."""
+    anew: bool
+    """Whether it reads its log from its start, because the history does not reach."""
+    log_start: int
+    log_end: int
+    undone_rows: int = 0
+    """Rows to undo, or more: some are undone several times."""
+    read_from: int = 0
+    """The offset at which it goes on."""
+
+    @property
+    def moved(self) -> bool:
+        """Whether it goes back at all."""
+        return self.steps > 0 or self.anew
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything of it changes."""
+        return self.moved or bool(self.withdrawn)
+
+
+@dataclass(slots=True)
+class Decision:
+    """What becomes of all tasks.
+
+    Attributes:
+        choices: Those upstream first.
+        out_of_reach: Tasks whose history does not reach back to the target.
+    """
+
+    choices: list[Choice] = field(default_factory=list)
+    out_of_reach: list[TaskName] = field(default_factory=list)
+
+
+def decide(
+    outline: Outline,
+    pasts: Mapping[TaskName, TaskPast],
+    target: Target,
+    *,
+    rebuild: bool = False,
+) -> Decision:
+    """Decides about every task.
+
+    Args:
+        outline: Of the pipeline.
+        pasts: Of all its tasks.
+        target: Where to go.
+        rebuild: Let tasks whose history does not reach begin anew.
+    """
+    decision = Decision()
+    chosen: dict[TaskName, Choice] = {}
+    if isinstance(target, Back):
+        target = _clock_of(target, outline, pasts)
+    for sub in outline.subs:
+        for name in sorted(name for name in pasts if name.sub_topology == sub.name):
+            withdrawn = {
+                writer: (pasts[each].epoch, cut_of(chosen[each].to.meta))
+                for writer, each in writers_of(sub, pasts).items()
+                if chosen[each].touched
+            }
+            steps = _choose(pasts[name], target, withdrawn, is_source=not sub.writers)
+            if steps is None and not rebuild:
+                decision.out_of_reach.append(name)
+            choice = _choice(sub, name, pasts[name], steps, withdrawn)
+            chosen[name] = choice
+            decision.choices.append(choice)
+    return decision
+
+
+def writers_of(sub: SubOutline, tasks: Mapping[TaskName, object]) -> dict[int, TaskName]:
+    """Returns the tasks that write a sub-topology's input, by their ids as writers."""
+    return {
+        writer_id(index, name.partition): name
+        for index, upstream in enumerate(sub.writers)
+        for name in tasks
+        if name.sub_topology == upstream
+    }
+
+
+def cut_of(meta: TaskMeta) -> int:
+    """Returns the first sequence of what a task will write when it goes on from a checkpoint."""
+    if not meta.positions:
+        return NO_SEQUENCE + 1
+    offset = meta.positions[0][2]
+    if meta.drained:
+        return offset << INDEX_BITS
+    # Decisions and drains there are caused by the last input, and numbered behind it.
+    return (offset - 1 << INDEX_BITS) + DRAIN_INDEX + meta.decided[1]
+
+
+def _choose(
+    past: TaskPast, target: Target, withdrawn: Mapping[int, Withdrawal], *, is_source: bool
+) -> int | None:
+    """Returns how many steps to undo, or nothing if the history does not reach."""
+    if target is Edge.START:
+        return None if past.checkpoints[-1].sequence else len(past.checkpoints) - 1
+    for steps, each in enumerate(past.checkpoints):
+        if any(_is_ahead(writer, withdrawn) for writer in each.meta.writers):
+            continue
+        if isinstance(target, ClockTime) and each.sequence and each.time_ms > target.time_ms:
+            continue
+        if is_source and isinstance(target, EventTime):
+            seen_ms = each.meta.stream_time_ms
+            if seen_ms is not None and seen_ms >= target.time_ms:
+                continue
+        return steps
+    return None
+
+
+def _is_ahead(writer: WriterMeta, withdrawn: Mapping[int, Withdrawal]) -> bool:
+    rule = withdrawn.get(writer.writer)
+    return rule is not None and max(writer.sequence, writer.marked) >= rule[1]
+
+
+def _clock_of(back: Back, outline: Outline, pasts: Mapping[TaskName, TaskPast]) -> ClockTime:
+    """The clock time so many checkpoints back, in the source task that had them last."""
+    sources = {sub.name for sub in outline.subs if not sub.writers}
+    times = [
+        past.checkpoints[min(back.checkpoints, len(past.checkpoints) - 1)]
+        for name, past in pasts.items()
+        if name.sub_topology in sources
+    ]
+    return ClockTime(max((each.time_ms for each in times), default=0))
+
+
+def _choice(
+    sub: SubOutline,
+    name: TaskName,
+    past: TaskPast,
+    steps: int | None,
+    withdrawn: Mapping[int, Withdrawal],
+) -> Choice:
+    now = past.checkpoints[0]
+    to = START if steps is None else past.checkpoints[steps]
+    undone = sum(each.rows for each in past.checkpoints[1 : (steps or 0) + 1])
+    position = to.positions().get((sub.input_topic, name.partition))
+    if position is None:
+        everything = withdrawn and all(rule[1] <= NO_SEQUENCE + 1 for rule in withdrawn.values())
+        is_all = everything and len(withdrawn) >= len(sub.writers)
+        position = past.log_end if is_all else past.log_start
+    return Choice(
+        name=name,
+        topic=sub.input_topic,
+        now=now,
+        to=to,
+        steps=steps or 0,
+        withdrawn=withdrawn,
+        anew=steps is None,
+        log_start=past.log_start,
+        log_end=past.log_end,
+        undone_rows=undone,
+        read_from=position,
+    )
+
+
+def new_meta(choice: Choice, epoch: int, timeline: str) -> TaskMeta:
+    """Returns the meta of the checkpoint that the rewind makes in a task.
+
+    Args:
+        choice: What becomes of the task.
+        epoch: Of the rewind in this task.
+        timeline: The id of the rewind.
+    """
+    before, to = choice.now.meta, choice.to.meta
+    writers = {each.writer: each for each in to.writers}
+    for number, rule in choice.withdrawn.items():
+        writer = writers.get(number) or WriterMeta(number, -1, NO_SEQUENCE, None, drained=False)
+        rules = [each for each in writer.withdrawn if each[0] > rule[0] or each[1] < rule[1]]
+        writers[number] = msgspec.structs.replace(
+            writer, withdrawn=still_withdrawn([*rules, rule], writer.epoch)
+        )
+    meta = msgspec.structs.replace(
+        rewound_meta(before, to, timeline),
+        epoch=epoch,
+        writers=tuple(each for _, each in sorted(writers.items())),
+        topic_ids=before.topic_ids,
+    )
+    if not to.positions and choice.read_from > choice.log_start:
+        # All that is in its log was withdrawn.
+        positions = ((choice.topic, choice.name.partition, choice.read_from),)
+        meta = msgspec.structs.replace(meta, positions=positions)
+    return meta

@@ -1,0 +1,196 @@
+"""The steps of a rewind, in an order in which it can end between any two of them.
+
+1. The intent goes to disk.
+2. The group gets the offsets to which it will go, with a note that a rewind is under way. A run to
+   the end of input now knows that there is something to read, and a worker on another machine,
+   which does not see the intent, knows that it has to wait.
+3. Task by task, those upstream first: the changelog gets a checkpoint whose rows are what they were
+   then; then the local state goes back and moves its positions, in one transaction.
+4. The group gets notes that name these checkpoints.
+5. The intent is removed.
+
+Upstream first, because a reader leaves out what its writers have withdrawn: it must not before
+these have gone back and will write it anew. Were a rewind never finished, any beginning of it would
+still be a state from which the pipeline comes to the right results.
+
+Every step may be done twice. A task whose state has the rewind's id is done with; one that is still
+at the checkpoint from which the rewind began is not; one that is anywhere else has been run since,
+which means that somebody gave the rewind up.
+
+`carry_out` yields the steps as values, and whoever drives it has them done: over a cluster, or in
+memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from streamlog.processing.rewind.decide import new_meta
+from streamlog.processing.rewind.intent import Intent, TaskIntent
+from streamlog.processing.state.kept import KeptCheckpoint, Undone
+from streamlog.processing.worker.changelog import checkpoint_records
+from streamlog.processing.worker.note import Note, format_note
+from streamlog.processing.worker.placement import TaskName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from streamlog.processing.rewind.decide import Decision
+    from streamlog.processing.rewind.outline import Outline
+    from streamlog.processing.state.meta import TaskMeta
+    from streamlog.processing.state.rows import Change
+    from streamlog.processing.state.store import TaskStore
+
+GroupOffsets: TypeAlias = dict[tuple[str, int], tuple[int, str]]
+"""Offset and note, by topic and partition."""
+
+
+@dataclass(slots=True)
+class OpenTask:
+    """A task that the rewind holds: fenced, and its local state brought up to its changelog."""
+
+    store: TaskStore
+    epoch: int
+    """Of the rewind."""
+    changelog_next: int
+    """Where the next write to its changelog must begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveIntent:
+    """Write the intent to the state folder."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class TellGroup:
+    """Set the group's offsets."""
+
+    offsets: GroupOffsets
+
+
+@dataclass(frozen=True, slots=True)
+class TellChangelog:
+    """Append to a task's changelog, and note in its `OpenTask` where that ends."""
+
+    task: TaskName
+    keys: list[bytes]
+    values: list[bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeState:
+    """Make it the local state, up to `changelog_next`."""
+
+    task: TaskName
+    undone: Undone
+    meta: TaskMeta
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetIntent:
+    """Remove the intent from the state folder."""
+
+
+Step: TypeAlias = SaveIntent | TellGroup | TellChangelog | ChangeState | ForgetIntent
+
+
+def intent_of(
+    decision: Decision,
+    outline: Outline,
+    opened: Mapping[TaskName, OpenTask],
+    *,
+    id: str,  # noqa: A002 (it is one)
+    target: str,
+    host: str,
+) -> Intent:
+    """Returns what is to be done, all computed."""
+    tasks = tuple(
+        TaskIntent(
+            sub_topology=choice.name.sub_topology,
+            partition=choice.name.partition,
+            topic=choice.topic,
+            to_sequence=choice.to.sequence,
+            moved=choice.moved,
+            meta=new_meta(choice, opened[choice.name].epoch, id),
+            read_from=choice.read_from,
+        )
+        for choice in decision.choices
+        if choice.touched
+    )
+    return Intent(id=id, target=target, host=host, outline=outline, tasks=tasks)
+
+
+def carry_out(intent: Intent, opened: Mapping[TaskName, OpenTask]) -> Iterator[Step]:
+    """Yields what is to be done next; each step has to be done before the next is asked for."""
+    yield SaveIntent(intent)
+    pending = [
+        each
+        for each in intent.tasks
+        if opened[_name(each)].store.sequence == each.meta.sequence - 1
+    ]
+    yield TellGroup(_offsets(pending, intent.id))
+    for each in pending:
+        name = _name(each)
+        task = opened[name]
+        undone = _undone(task.store, each)
+        # Fences of later attempts have raised it.
+        meta = msgspec.structs.replace(each.meta, epoch=task.epoch)
+        keys, values = checkpoint_records(
+            _told(task.store, undone.changes), meta, task.changelog_next
+        )
+        yield TellChangelog(name, keys, values)
+        yield ChangeState(name, undone, meta)
+    yield TellGroup(_offsets(intent.tasks, None))
+    yield ForgetIntent()
+
+
+def was_given_up(intent: Intent, opened: Mapping[TaskName, OpenTask]) -> bool:
+    """Whether some task was run since the rewind began, so that it cannot be finished."""
+    for each in intent.tasks:
+        meta = opened[_name(each)].store.meta
+        done = (meta.timeline, meta.sequence) == (intent.id, each.meta.sequence)
+        if not done and meta.sequence != each.meta.sequence - 1:
+            return True
+    return False
+
+
+def _undone(store: TaskStore, intent: TaskIntent) -> Undone:
+    if not intent.moved:
+        now = store.about
+        return Undone(KeptCheckpoint(now.meta, now.time_ms, 0), [])
+    if intent.to_sequence == 0:
+        return store.emptied()
+    return store.undone(intent.to_sequence)
+
+
+def _told(store: TaskStore, changes: list[Change]) -> list[Change]:
+    """The changes, and rows of which the changelog has had wrong contents all along."""
+    names = {name for name, _ in changes}
+    return [*((name, store.get(name)) for name in sorted(store.rewrites - names)), *changes]
+
+
+def _offsets(
+    tasks: list[TaskIntent] | tuple[TaskIntent, ...], under_way: str | None
+) -> GroupOffsets:
+    return {
+        (each.topic, each.partition): (
+            each.read_from,
+            format_note(
+                Note(
+                    each.meta.sequence - (under_way is not None),
+                    each.meta.drained,
+                    msgspec.UNSET if under_way is None else under_way,
+                )
+            ),
+        )
+        for each in tasks
+    }
+
+
+def _name(intent: TaskIntent) -> TaskName:
+    return TaskName(intent.sub_topology, intent.partition)
