@@ -18,23 +18,27 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import msgspec
 
 from streamlog.errors import UsageError
 from streamlog.processing.operators.event_time import milliseconds_of
 from streamlog.processing.operators.plain import encode_plain
+from streamlog.processing.rewind.target import Back, Edge, EventTime
 from streamlog.records.murmur2 import partition_of
 from streamlog.testing.memory_log import MemoryLog
+from streamlog.testing.memory_rewind import MemoryRewind
 from streamlog.testing.memory_worker import STEPS, CheckpointStep, MemoryWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime
+    from datetime import timedelta
 
     from streamlog.processing.dsl.pipeline import Pipeline
+    from streamlog.processing.rewind.target import Target
     from streamlog.processing.worker.placement import TaskName
 
 T = TypeVar("T")
@@ -79,6 +83,7 @@ class Driver:
         self._worker = MemoryWorker(self.plan, self.log, folder)
         self._random = None if seed is None else random.Random(seed)
         self._read: dict[tuple[str, int], int] = {}
+        self._wall_ms = 0
 
     def send(
         self,
@@ -111,6 +116,7 @@ class Driver:
 
     def run(self) -> None:
         """Processes everything that was sent, checkpoints included, until nothing moves."""
+        MemoryRewind(self._worker).finish()
         for _ in range(ROUNDS_MAX):
             self._process_all()
             if not self.checkpoint():
@@ -143,6 +149,24 @@ class Driver:
             self._worker.drain(name)
         self.run()
 
+    def wait(self, span: timedelta) -> None:
+        """Runs, then lets the wall clock go on, second by second at most a thousand times.
+
+        It matters to sources that are silent (`@pipeline(idle=…, quiet=…)`) and to timers that go
+        by the wall clock; event time is what records say.
+        """
+        self.run()
+        span_ms = round(span.total_seconds() * 1000)
+        step_ms = max(1000, span_ms // 1000)
+        end_ms = self._wall_ms + span_ms
+        while True:
+            for name in self._worker.task_names:
+                self._worker.tick(name, self._wall_ms)
+            self.run()
+            if self._wall_ms >= end_ms:
+                return
+            self._wall_ms = min(self._wall_ms + step_ms, end_ms)
+
     def _sources(self) -> list[TaskName]:
         sources = {sub.name for sub in self.plan.sub_topologies if not sub.upstream}
         return [name for name in self._worker.task_names if name.sub_topology in sources]
@@ -161,6 +185,27 @@ class Driver:
                 self._worker.checkpoint(name, at)
         self._worker.drop_all()
         self.log.generation += 1
+
+    def rewind(
+        self,
+        to: Literal["start", "end"] | datetime | int,
+        *,
+        rebuild: bool = False,
+        steps_max: int | None = None,
+    ) -> None:
+        """Crashes and rewinds state and positions together, as `streamlog rewind` does.
+
+        Args:
+            to: "start" or "end"; a datetime: where no record of that event time or later had been
+                processed; a negative number: so many checkpoints back.
+            rebuild: Let tasks whose history does not reach begin anew.
+            steps_max: Die behind so many steps of the rewind; whatever runs next finishes it.
+
+        Raises:
+            HistoryError: If the history does not reach.
+        """
+        self.crash()
+        MemoryRewind(self._worker).rewind(_target(to), rebuild=rebuild, steps_max=steps_max)
 
     def delete_state(self) -> None:
         """Crashes and deletes the local state; it is restored from the changelogs."""
@@ -222,6 +267,18 @@ def drive(
             yield driver
         finally:
             driver.close()
+
+
+def _target(to: str | datetime | int) -> Target:
+    if isinstance(to, datetime):
+        return EventTime(milliseconds_of(to))
+    if isinstance(to, int) and to < 0:
+        return Back(-to)
+    if to in ("start", "end"):
+        return Edge(to)
+    raise UsageError(
+        f"a rewind goes to 'start', 'end', a datetime, or checkpoints back (-1, -2, ...): {to!r}"
+    )
 
 
 def _text(key: bytes | None) -> str | bytes | None:

@@ -57,11 +57,17 @@ class MemoryLog:
         self.committed: dict[tuple[str, int], tuple[int, str]] = {}
         """Offset and metadata by topic and partition."""
         self.generation = 0
+        self._rewinds = 0
 
     @property
     def partition_counts(self) -> dict[str, int]:
         """How many partitions each topic has."""
         return {topic: len(partitions) for topic, partitions in self.topics.items()}
+
+    def next_rewind(self) -> int:
+        """Numbers the rewinds of the pipeline."""
+        self._rewinds += 1
+        return self._rewinds
 
     def partition(self, topic: str, partition: int) -> MemoryPartition:
         """Returns one partition."""

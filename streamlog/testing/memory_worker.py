@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from streamlog.processing.operators.tables import TableView
     from streamlog.processing.plan.plan import Plan, SubTopologyPlan
-    from streamlog.testing.memory_log import MemoryLog
+    from streamlog.processing.state.store import TaskStore
+    from streamlog.testing.memory_log import MemoryLog, MemoryPartition
 
 CheckpointStep: TypeAlias = Literal["outputs", "changelog", "state", "commit"]
 STEPS: tuple[CheckpointStep, ...] = get_args(CheckpointStep)
@@ -78,6 +79,21 @@ class MemoryWorker:
     def _take_over(self, name: TaskName) -> Task:
         """Fences the changelog, restores from it, and opens the task."""
         sub = self._subs[name.sub_topology]
+        store, epoch = self.open_store(name)
+        self._check_group(sub, name, store.sequence)
+        return Task(
+            sub,
+            name.partition,
+            store,
+            self.tables,
+            epoch=epoch,
+            partition_counts=self.log.partition_counts,
+            options=self.plan.options,
+        )
+
+    def open_store(self, name: TaskName) -> tuple[TaskStore, int]:
+        """Fences a task's changelog and brings its local state up to it; returns our epoch too."""
+        sub = self._subs[name.sub_topology]
         changelog = self.log.partition(sub.changelog_topic, name.partition)
         store = open_task_store(self.folder, sub, name.partition)
         epoch = max(self.log.generation, store.epoch + 1)
@@ -91,15 +107,11 @@ class MemoryWorker:
             epoch = replay.highest_epoch + 1
         replay.finish(end)
         self._changelog_next[name] = end
-        self._check_group(sub, name, store.sequence)
-        return Task(
-            sub,
-            name.partition,
-            store,
-            self.tables,
-            epoch=epoch,
-            partition_counts=self.log.partition_counts,
-        )
+        return store, epoch
+
+    def changelog_of(self, name: TaskName) -> MemoryPartition:
+        """Returns a task's changelog."""
+        return self.log.partition(self._subs[name.sub_topology].changelog_topic, name.partition)
 
     def _check_group(self, sub: SubTopologyPlan, name: TaskName, sequence: int) -> None:
         """The state is never behind the group: a checkpoint is committed after it is durable."""
@@ -125,11 +137,9 @@ class MemoryWorker:
         if len(columns):
             try:
                 next_offset = columns.offsets[-1] + 1
-                if task.records_at_once:
-                    calls = task.prepare(topic, partition, columns, next_offset)
-                    task.finish(trio.run(make_calls, calls))
-                else:
-                    task.process(topic, partition, columns, next_offset)
+                for piece, piece_next in task.pieces(columns, next_offset):
+                    calls = task.prepare(topic, partition, piece, piece_next)
+                    task.finish(trio.run(make_calls, calls) if calls else ())
             except Exception:
                 self.drop(name)
                 raise
@@ -146,6 +156,11 @@ class MemoryWorker:
     def drain(self, name: TaskName) -> None:
         """Tells a task that its source is at its end."""
         self.task(name).drain()
+        self.send_outputs(name)
+
+    def tick(self, name: TaskName, now_ms: int) -> None:
+        """Shows a task the wall clock."""
+        self.task(name).tick(now_ms, caught_up=not self.lag(name))
         self.send_outputs(name)
 
     def checkpoint(self, name: TaskName, until: CheckpointStep = "commit") -> bool:
@@ -178,6 +193,8 @@ class MemoryWorker:
         task.commit_checkpoint(checkpoint, end)
         if until == "state":
             return True
+        task.apply_decisions()
+        self.send_outputs(name)
         for position, offset in checkpoint.positions.items():
             self.log.committed[position] = (offset, checkpoint.metadata)
         return True

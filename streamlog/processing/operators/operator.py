@@ -120,5 +120,9 @@ class Operator:
         """
         return NOTHING
 
+    def next_tick(self) -> int | None:
+        """Returns the wall-clock time from which on `tick` has something to do, if there is any."""
+        return None
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"

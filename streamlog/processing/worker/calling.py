@@ -28,11 +28,8 @@ async def process_chunk(task: Task, chunk: FetchedChunk) -> None:
     if not task.records_at_once:
         task.process(topic, partition, columns, chunk.next_offset)
         return
-    for start in range(0, max(len(columns), 1), task.records_at_once):
-        stop = start + task.records_at_once
-        is_last = stop >= len(columns)
-        next_offset = chunk.next_offset if is_last else columns.offsets[stop]
-        calls = task.prepare(topic, partition, columns.slice(start, stop), next_offset)
+    for piece, next_offset in task.pieces(columns, chunk.next_offset):
+        calls = task.prepare(topic, partition, piece, next_offset)
         task.finish(await make_calls(calls))
 
 

@@ -23,8 +23,8 @@ from streamlog.processing.state.keys import store_id
 from streamlog.processing.state.rows import WindowRows
 from streamlog.processing.worker.batch import Batch
 from streamlog.processing.worker.outbox import Outbox, TooManyOutputsError
-from streamlog.processing.worker.position import DRAIN_MARKER, NO_TIME, writer_id
-from streamlog.processing.worker.writers import assign, boundary
+from streamlog.processing.worker.position import NO_TIME, TIME_MARKER, writer_id
+from streamlog.processing.worker.writers import assign, boundary, next_break
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -260,6 +260,22 @@ class Flow:
             else:
                 self._act(branch, self.operators[root.name].drain, cause)
 
+    def waits_for(self, time: int, later: int) -> bool:
+        """Says whether anything would come of time going on: a step acts, or others are told."""
+        return bool(self._writes) or next_break(time, self.clocks) <= later
+
+    def tick(self, wall_ms: int, cause: int) -> None:
+        """Has steps act that wait for the wall clock."""
+        for branch in self._timed:
+            root = branch.tree.root
+            if isinstance(root, OperatorNode) and root.wall:
+                self._act(branch, partial(self.operators[root.name].tick, wall_ms), cause)
+
+    def next_tick(self) -> int | None:
+        """Returns the first wall-clock time for which a step waits."""
+        ticks = [each.next_tick() for each in self.operators.values()]
+        return min((tick for tick in ticks if tick is not None), default=None)
+
     def _act(self, branch: Branch, act: Callable[[], Sequence[Result]], cause: int) -> None:
         """Sends what an operator puts out as time passes through the tree behind it."""
         try:
@@ -327,16 +343,20 @@ class Flow:
 
     # Markers.
 
-    def begin_drain(self, offset: int) -> None:
-        """What is written next is caused by the end of input, after the input at `offset`."""
+    def begin_decided(self, offset: int, number: int) -> None:
+        """What is written next is caused by a decision or a drain, after the input at `offset`."""
         for topic in self._writes:
-            self._outboxes[topic].begin_drain(offset)
+            self._outboxes[topic].begin_decided(offset, number)
+
+    def decided(self) -> int:
+        """Returns how many outputs decisions behind the last input have caused in one topic."""
+        return max((self._outboxes[topic].decided() for topic in self._writes), default=0)
 
     def mark(self, offset: int, time: int, kind: int) -> bool:
         """Tells stream time to all partitions of all repartition topics; False if there is none."""
         for topic, write in self._writes.items():
             lagging = _lagging(time, write.lag_ms)
-            if lagging != NO_TIME or kind == DRAIN_MARKER:
+            if lagging != NO_TIME or kind != TIME_MARKER:
                 self._outboxes[topic].mark(offset, lagging, kind)
         return bool(self._writes)
 

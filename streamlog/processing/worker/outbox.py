@@ -166,11 +166,20 @@ class Outbox:
         self.count += len(keys)
         collector.clear()
 
-    def begin_drain(self, offset: int) -> None:
-        """What follows is caused by the end of input, after the input at `offset`."""
+    def begin_decided(self, offset: int, number: int) -> None:
+        """What follows is caused by a decision or a drain, after the input at `offset`.
+
+        Args:
+            offset: Of the last input.
+            number: How many outputs decisions behind that input have caused before.
+        """
         self._offset = offset
-        self._index = DRAIN_INDEX - 1
+        self._index = DRAIN_INDEX + number - 1
         self._index_end = OUTPUTS_MAX
+
+    def decided(self) -> int:
+        """Returns how many outputs decisions behind the last input have caused."""
+        return max(self._index + 1 - DRAIN_INDEX, 0)
 
     def mark(self, offset: int, time: int, kind: int) -> None:
         """Puts a marker into every partition: all that inputs up to `offset` caused is before."""

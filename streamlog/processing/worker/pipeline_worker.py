@@ -131,12 +131,31 @@ class PipelineWorker:
                     await self._consumer.unassign([chunk.topic_partition])
         if self._checkpoint_is_due():
             self._heard_at = None
+            if not self._setting.config.until_end:
+                # A run with an end in sight goes by what is in the log, however long it takes.
+                await self._tick()
             await self._checkpoint(self._tasks.values())
             interval = self._setting.checkpoint_interval_s
             self._checkpoint_at = trio.current_time() + interval
             self._report()
         elif trio.current_time() >= self._report_at:
             self._report()
+
+    async def _tick(self) -> None:
+        """Shows tasks the wall clock; what that decides is in the checkpoint that follows."""
+        now_ms = self._setting.clock.wall_ms()
+        for running in self._tasks.values():
+            if not running.ended:
+                with ended_by_failure(running):
+                    running.task.tick(now_ms, caught_up=self._has_caught_up(running))
+                await send_outputs(running, self._producer)
+
+    def _has_caught_up(self, running: RunningTask) -> bool:
+        for key in map(TopicPartition._make, running.task.inputs):
+            position, end = self._consumer.position(key), self._consumer.high_watermark(key)
+            if position is None or end is None or position < end:
+                return False
+        return True
 
     def _poll_wait_ms(self) -> float:
         soon = self._setting.config.until_end and self._heard_at is not None
@@ -193,6 +212,7 @@ class PipelineWorker:
         async with trio.open_nursery() as nursery:
             for running in healthy:
                 nursery.start_soon(one, running)
+        await self._apply_decisions(healthy)
         if await self._commit(healthy):
             self._status.checkpoints += 1
             self._status.last_checkpoint_ms = self._setting.clock.wall_ms()

@@ -17,7 +17,8 @@ its sequences, and the reader drops them.
 
 A marker is a record without key and value and with a header `streamlog.marker`: the same fields
 (the sequence is that of the last input consumed) and one byte more, its kind: 0 tells stream time,
-1 says that the writer has no more to come (drain).
+1 says that the writer has no more to come (drain), 2 that it has read its input to the end and is
+silent for now (idle): others do not wait for it.
 
 The module is written in the typed subset that mypyc compiles.
 """
@@ -47,6 +48,7 @@ PARTITION_BITS: Final = 16
 
 TIME_MARKER: Final = 0
 DRAIN_MARKER: Final = 1
+IDLE_MARKER: Final = 2
 
 POSITION: Final = struct.Struct(">iiqq")
 POSITION_SIZE: Final = 24

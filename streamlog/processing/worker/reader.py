@@ -46,6 +46,9 @@ class Reader(Protocol):
     def drained(self) -> bool:
         """Whether all writers have said that no more will come."""
 
+    def move_time(self, time: int) -> int:
+        """Moves time on without a record; returns where it is."""
+
     def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
         """Returns the records that count, and where among them windows close."""
 
@@ -72,6 +75,11 @@ class SourceReader:
     def drained(self) -> bool:
         """Whoever hands in records has more."""
         return False
+
+    def move_time(self, time: int) -> int:
+        """Moves time on without a record; returns where it is."""
+        self.time = max(self.time, time)
+        return self.time
 
     def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
         """Returns all records, and where among them windows close."""
@@ -151,9 +159,11 @@ class RepartitionReader:
                     each.drained,
                     each.marked,
                     each.withdrawn,
+                    each.idle,
                 )
                 for each in meta.writers
-            }
+            },
+            NO_TIME if meta.stream_time_ms is None else meta.stream_time_ms,
         )
         self._withdrawn = {each.writer: each.withdrawn for each in meta.writers if each.withdrawn}
         self.writers: dict[int, Writer] = self._writers.writers
@@ -174,6 +184,10 @@ class RepartitionReader:
     def drained(self) -> bool:
         """Whether all writers have said that no more will come."""
         return self._writers.drained()
+
+    def move_time(self, time: int) -> int:
+        """Its writers alone move time."""
+        raise AssertionError(f"time was decided to be {time} behind a repartition topic")
 
     def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
         """Returns the records that count, and where among them windows close."""

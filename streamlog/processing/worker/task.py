@@ -15,29 +15,34 @@ another thread. A chunk that fails leaves the task with half of it: it must be d
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamlog.processing.dsl.options import PipelineOptions
 from streamlog.processing.operators.tables import TableView as TableView  # noqa: TC001
 from streamlog.processing.state.meta import WriterMeta
 from streamlog.processing.worker.changelog import checkpoint_records
+from streamlog.processing.worker.decisions import TIME, WALL, Decisions
 from streamlog.processing.worker.flow import Flow
 from streamlog.processing.worker.note import Note, format_note
 from streamlog.processing.worker.placement import TaskName
 from streamlog.processing.worker.position import (
     DRAIN_MARKER,
+    IDLE_MARKER,
     NO_SEQUENCE,
     NO_TIME,
     TIME_MARKER,
     writer_id,
 )
 from streamlog.processing.worker.reader import open_reader
+from streamlog.processing.worker.silence import Silence
 from streamlog.processing.worker.withdrawn import still_withdrawn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from streamlog.processing.operators.calls import Answer, Call
     from streamlog.processing.plan.plan import SubTopologyPlan
@@ -119,6 +124,7 @@ class Task:
         epoch: Of this owner; above all that the state and its changelog know.
         partition_counts: Of all topics that the pipeline reads and writes.
         topic_ids: Of its input topics; noted in its checkpoints.
+        options: The pipeline's.
     """
 
     def __init__(
@@ -131,7 +137,9 @@ class Task:
         epoch: int,
         partition_counts: Mapping[str, int],
         topic_ids: Mapping[str, str] | None = None,
+        options: PipelineOptions | None = None,
     ) -> None:
+        options = options or PipelineOptions()
         self.id = TaskName(sub.name, partition)
         self.inputs: tuple[tuple[str, int], ...] = ((sub.input_topics[0], partition),)
         self.epoch = epoch
@@ -149,6 +157,9 @@ class Task:
             for number in range(partition_counts[topic])
         ]
         self._reader = open_reader(sub, partition, expected, meta)
+        applied, self._decided = meta.decided
+        self._decisions = Decisions(store, self._next or 0, applied)
+        self._silence = Silence(options.idle, options.quiet)
         self._drained = meta.drained
         self._open_rows = meta.open_rows
         self._marked_time = NO_TIME
@@ -180,8 +191,29 @@ class Task:
             UndecodableFailure: If a record's bytes do not fit its type.
         """
         assert not self.records_at_once, "the chunk's calls have to be made: prepare, then finish"
-        self.prepare(topic, partition, columns, next_offset)
-        self.finish(())
+        for piece, piece_next in self.pieces(columns, next_offset):
+            self.prepare(topic, partition, piece, piece_next)
+            self.finish(())
+
+    def pieces(self, columns: Columns, next_offset: int) -> Iterator[tuple[Columns, int]]:
+        """Cuts a chunk where decisions wait, and where it would ask for too many calls at once."""
+        start, count = 0, len(columns)
+        while True:
+            stop = count
+            if self.records_at_once:
+                stop = min(stop, start + self.records_at_once)
+            decided = self._decisions.next_position()
+            if decided is not None:
+                # Never before `start`: what is decided at the position acts when a piece begins.
+                stop = min(stop, bisect_left(columns.offsets, decided, start))
+            at_end = stop >= count
+            piece_next = next_offset if at_end else columns.offsets[stop]
+            if decided is not None and decided < piece_next:
+                piece_next, at_end = decided, False
+            yield columns if stop - start == count else columns.slice(start, stop), piece_next
+            if at_end:
+                return
+            start = stop
 
     def prepare(
         self, topic: str, partition: int, columns: Columns, next_offset: int
@@ -189,6 +221,7 @@ class Task:
         """Begins with a chunk; returns the calls that have to be made before it is processed."""
         assert (topic, partition) == self.inputs[0], f"{topic} {partition} is not {self.inputs}"
         self._assert_usable()
+        self.apply_decisions()
         if self._next is not None and columns.offsets and columns.offsets[0] < self._next:
             columns = _from_offset(columns, self._next)
         self._failed = True
@@ -213,7 +246,14 @@ class Task:
         self._records_in += prepared.record_count
         if prepared.record_count:
             self._drained = self._reader.drained()
-        self._next = max(prepared.next_offset, self._next or 0)
+            self._silence.heard()
+        self._move(max(prepared.next_offset, self._next or 0))
+
+    def _move(self, position: int) -> None:
+        if position != self._next:
+            self._next = position
+            self._decided = 0
+            self._decisions.move(position)
 
     def _break(self, each: Break) -> None:
         """Time has moved: windows close, and what depends on them is told."""
@@ -231,11 +271,53 @@ class Task:
         self._failed = True
         self._next = self._next or 0
         last = self._next - 1
-        self._flow.begin_drain(last)
+        self._flow.begin_decided(last, self._decided)
         self._flow.close_all(last)
         self._flow.mark(last, self._reader.time, DRAIN_MARKER)
         self._failed = False
         self._drained = True
+
+    # Decisions.
+
+    def tick(self, now_ms: int, *, caught_up: bool) -> None:
+        """Looks at the wall clock; what that decides acts once a checkpoint holds it.
+
+        Args:
+            now_ms: The wall clock.
+            caught_up: Whether all that is in the log has been read.
+        """
+        self._assert_usable()
+        if self._decisions.waiting or self._drained:
+            return
+        due = self._flow.next_tick()
+        if due is not None and due <= now_ms:
+            self._decisions.take((WALL, now_ms))
+        if self._reader.writers:
+            return
+        time = self._reader.time
+        verdict = self._silence.look(now_ms, time, caught_up=caught_up)
+        if verdict.time is not None and self._flow.waits_for(time, verdict.time):
+            self._decisions.take((TIME, verdict.time))
+        elif verdict.fell_idle:
+            self._next = self._next or 0
+            self._flow.mark(self._next - 1, time, IDLE_MARKER)
+
+    def apply_decisions(self) -> None:
+        """Has those decisions act that were taken at this position and are in a checkpoint."""
+        due = self._decisions.due()
+        if not due:
+            return
+        self._failed = True
+        last = (self._next or 0) - 1
+        self._flow.begin_decided(last, self._decided)
+        for kind, moment in due:
+            if kind == TIME:
+                time = self._reader.move_time(moment)
+                self._flow.close(time, last)
+            else:
+                self._flow.tick(moment, last)
+        self._decided = self._flow.decided()
+        self._failed = False
 
     # Outputs.
 
@@ -277,9 +359,9 @@ class Task:
             topic_ids=before.topic_ids,
             layout=before.layout,
         )
-        if unchanged == before and not self._store.rewrites:
+        if unchanged == before and not (self._store.rewrites or self._decisions.waiting):
             return None
-        changes: list[Change] = []
+        changes: list[Change] = self._decisions.table.changes()
         for rows in self._flow.stores:
             changes += rows.changes()
         names = {name for name, _ in changes}
@@ -305,6 +387,8 @@ class Task:
         self._store.commit(checkpoint.changes, checkpoint.meta, changelog_next_offset)
         for rows in self._flow.stores:
             rows.committed()
+        self._decisions.table.committed()
+        self._decisions.committed()
         self._pending = None
 
     def _meta(self) -> TaskMeta:
@@ -317,7 +401,8 @@ class Task:
             sequence=self._store.sequence + 1,
             epoch=self.epoch,
             positions=positions,
-            stream_time_ms=None if writers else _known(self._reader.time),
+            stream_time_ms=_known(self._reader.time),
+            decided=(self._decisions.applied, self._decided),
             drained=self._drained,
             writers=tuple(
                 WriterMeta(
@@ -328,6 +413,7 @@ class Task:
                     w.drained,
                     w.marked,
                     still_withdrawn(w.withdrawn, w.epoch),
+                    w.idle,
                 )
                 for number, w in sorted(writers.items())
                 if w.epoch >= 0 or w.sequence != NO_SEQUENCE or w.withdrawn

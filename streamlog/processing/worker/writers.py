@@ -8,7 +8,7 @@ stream time, and by them
 * judges lateness by the writer's own stream time on the record, so what is late does not depend on
   how the writers' records are mixed;
 * lets time pass when the smallest stream time of all writers does. A writer that was never heard of
-  holds everything open.
+  holds everything open; one that said it is idle holds up nothing until it writes again.
 
 A chunk of records is admitted at once, and cut at `Break`s: the places where windows close. Between
 two breaks no window can close, because closing needs time to pass the next multiple of a window's
@@ -23,16 +23,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from streamlog.processing.worker.position import (
-    DRAIN_INDEX,
     DRAIN_MARKER,
     HEADER,
+    IDLE_MARKER,
     MARKER,
     MARKER_HEADER,
     MARKER_SIZE,
     NO_SEQUENCE,
     NO_TIME,
+    OUTPUTS_MAX,
     POSITION,
     POSITION_SIZE,
+    TIME_MARKER,
     TIMED_POSITION,
     TIMED_POSITION_SIZE,
 )
@@ -100,9 +102,10 @@ class Writer:
     Attributes:
         marked: The last marker's sequence.
         withdrawn: What a rewind took back; see `withdrawn`.
+        idle: Whether it is silent for now, and nobody waits for it.
     """
 
-    __slots__ = ("drained", "epoch", "marked", "sequence", "time", "withdrawn")
+    __slots__ = ("drained", "epoch", "idle", "marked", "sequence", "time", "withdrawn")
 
     def __init__(
         self,
@@ -112,6 +115,7 @@ class Writer:
         drained: bool = False,
         marked: int = NO_SEQUENCE,
         withdrawn: tuple[tuple[int, int], ...] = (),
+        idle: bool = False,
     ) -> None:
         self.epoch = epoch
         self.sequence = sequence
@@ -119,6 +123,7 @@ class Writer:
         self.drained = drained
         self.marked = marked
         self.withdrawn = withdrawn
+        self.idle = idle
 
 
 class Writers:
@@ -133,12 +138,13 @@ class Writers:
     def __init__(self, expected: list[int]) -> None:
         self.writers: dict[int, Writer] = {each: Writer() for each in expected}
         self.time: int = NO_TIME
-        """The smallest stream time of all."""
+        """The smallest stream time of all that are not idle; it never goes back."""
 
-    def restore(self, known: dict[int, Writer]) -> None:
-        """Takes up where a checkpoint ended."""
+    def restore(self, known: dict[int, Writer], time: int) -> None:
+        """Takes up where a checkpoint ended, at its time."""
         self.writers.update(known)
-        self.time = self._smallest()
+        self.time = time
+        self._settle()
 
     def drained(self) -> bool:
         """Returns whether every writer has said that it has no more to come."""
@@ -174,6 +180,7 @@ class Writers:
                 if time > writer.time:
                     self._advance(writer, time)
                 writer.drained = marker == DRAIN_MARKER or (marker >= 0 and writer.drained)
+                self._note_idle(writer, marker == IDLE_MARKER)
                 if marker == DRAIN_MARKER and self.drained():
                     admitted.breaks.append(Break(len(kept), offsets[index], self.time, True))
                     break_at = next_break(self.time, clocks)
@@ -187,7 +194,7 @@ class Writers:
                     admitted.times.append(record_time)
                     admitted.task_times.append(self.time)
                 else:
-                    seen = sequence + DRAIN_INDEX if marker == DRAIN_MARKER else sequence
+                    seen = sequence if marker == TIME_MARKER else sequence + OUTPUTS_MAX - 1
                     if seen > writer.marked:
                         writer.marked = seen
             index += 1
@@ -200,18 +207,31 @@ class Writers:
         self.time = NO_TIME
         return writer
 
-    def _advance(self, writer: Writer, time: int) -> None:
-        slowest = writer.time == self.time
-        writer.time = time
-        if slowest:
-            self.time = self._smallest()
+    def _note_idle(self, writer: Writer, idle: bool) -> None:
+        if idle != writer.idle:
+            writer.idle = idle
+            if idle:
+                self._settle()
 
-    def _smallest(self) -> int:
+    def _advance(self, writer: Writer, time: int) -> None:
+        # One that was idle may be far behind.
+        held_up = writer.time <= self.time
+        writer.time = time
+        if held_up:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Lets time pass as far as nobody holds it up; to the largest of all if all are idle."""
         smallest = FOREVER
+        largest = NO_TIME
         for each in self.writers.values():
-            if each.time < smallest:
+            if each.time < smallest and not each.idle:
                 smallest = each.time
-        return NO_TIME if smallest == FOREVER else smallest
+            if each.time > largest:
+                largest = each.time
+        time = largest if smallest == FOREVER else smallest
+        if time > self.time:
+            self.time = time
 
 
 def _position(headers: Headers, index: int) -> tuple[int, int, int, int, int, int]:

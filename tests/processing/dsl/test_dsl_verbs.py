@@ -278,7 +278,7 @@ def test_topic_names_serdes_and_event_times_of_inputs() -> None:
     assert (plan.name, plan.source_topics, plan.options.checkpoint_interval) == (
         "renamed",
         ("orders.v2",),
-        5,
+        timedelta(seconds=5),
     )
     with drive(anything) as t:
         order = Order("ann", "tea", 1.0, at=25)

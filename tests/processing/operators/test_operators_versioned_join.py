@@ -57,13 +57,13 @@ def held(spec: VersionedJoinSpec, record: Timed, versions: Sequence[Timed]) -> A
             or version.time > due
             or age < (0 if spec.exact else 1)
             or (spec.tolerance_ms is not None and age > spec.tolerance_ms)
-            or (ended is not None and version.time - reach < ended)
+            or (ended is not None and version.time - reach <= ended)
         ):
             continue
         if version.event.value is not None:
             return version.event.value
-        if ended is None:
-            ended = version.event.timestamp
+        end = max(version.event.timestamp, version.time - reach)
+        ended = end if ended is None else max(ended, end)
     return None
 
 

@@ -54,7 +54,7 @@ def test_sequences_are_the_inputs_offset_and_the_number_of_the_output() -> None:
 
 def test_outputs_of_a_drain_come_behind_all_of_the_last_input() -> None:
     outbox = Outbox("t", 1, 0, 0, 1)
-    outbox.begin_drain(12)
+    outbox.begin_decided(12, 0)
     outbox.scatter(collected((b"a", 0), (b"b", 1)), [0, 0], [12, 12], [5, 5], [5, 5])
     assert [each[2] for each in positions(outbox)] == [
         12 << 20 | DRAIN_INDEX,

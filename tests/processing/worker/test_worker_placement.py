@@ -154,3 +154,12 @@ def test_standbys_stay_where_a_copy_is_and_spread_over_folders() -> None:
         "c": WorkerView(copies={tasks[0]: 7}, folder="y"),
     }
     assert place(tasks, workers, 1).standbys == {"a": [tasks[1]], "b": [], "c": [tasks[0]]}
+
+
+def test_workers_of_one_folder_share_its_copies() -> None:
+    tasks = all_tasks(1, 2)
+    workers = {
+        "new": WorkerView(folder="x"),
+        "old": WorkerView(owned=tasks, copies=dict.fromkeys(tasks, 5 * FAR), folder="x"),
+    }
+    assert place(tasks, workers).active == {"new": [tasks[1]], "old": [tasks[0]]}

@@ -132,7 +132,7 @@ def test_all_drained_is_a_break_and_data_takes_it_back() -> None:
 
 def test_a_checkpoint_restores_everything() -> None:
     writers = Writers([0, 1])
-    writers.restore({0: Writer(3, 7, 20, False), 1: Writer(2, 9, 30, True)})
+    writers.restore({0: Writer(3, 7, 20, False), 1: Writer(2, 9, 30, True)}, NO_TIME)
     assert writers.time == 20
     assert admit(writers, record(0, 7, 20, epoch=3), record(1, 10, 30, epoch=1)).kept == []
 
