@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "interop"))
 
+import clicks
 import idle
 import pipeline
 import throughput
@@ -21,6 +22,7 @@ from report import Row, table
 
 BENCHMARKS = {
     "throughput": throughput.run,
+    "clicks": clicks.run,
     "pipeline": pipeline.run,
     "idle": idle.run,
 }
@@ -30,7 +32,7 @@ def main() -> None:
     """Runs the named benchmarks, or all, and prints one table."""
     parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--messages", type=int, help="of each run; each has a default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()

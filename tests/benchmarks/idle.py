@@ -21,7 +21,7 @@ def resident_mb(pid: int) -> float:
     raise RuntimeError(f"no VmRSS of {pid}")
 
 
-def run(messages: int, rounds: int) -> list[Row]:
+def run(messages: int | None, rounds: int) -> list[Row]:
     """Starts each server, asks it for its metadata once, and looks at its memory."""
     del messages
     starts, memory = [], []

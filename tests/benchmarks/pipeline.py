@@ -80,7 +80,7 @@ def plain_python(values: list[bytes]) -> float:
     return 2 * len(values) / (time.perf_counter() - begin)
 
 
-def run(messages: int, rounds: int) -> list[Row]:
+def run(messages: int | None, rounds: int) -> list[Row]:
     """Runs both in turn."""
     del messages
     flights = next(table for table in TABLES if table.topic == "flights")

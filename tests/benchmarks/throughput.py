@@ -20,6 +20,7 @@ from report import Row, compare
 from servers import streamlog_server
 
 MESSAGE_BYTES = 200
+MESSAGES = 1_000_000
 PARTITIONS = 4
 MIB = 1 << 20
 
@@ -96,8 +97,9 @@ def consume(address: str, topic: str, count: int) -> float:
     return (count - counted_from) / seconds
 
 
-def run(messages: int, rounds: int) -> list[Row]:
+def run(messages: int | None, rounds: int) -> list[Row]:
     """Measures both brokers in turn, after a warm-up that lets the JVM compile."""
+    messages = messages or MESSAGES
     variants: dict[str, dict[str, str]] = {
         "flushed": {},
         "write.caching": {"write.caching": "true"},
