@@ -129,7 +129,11 @@ class RowTable:
 
     def delete(self, name: bytes) -> None:
         """Removes a row, if there is one."""
-        self._changed[name] = None
+        if self._clean.get(name, b"") is None:
+            # It is known not to be on disk, so a row that came and went leaves nothing to write.
+            self._changed.pop(name, None)
+        else:
+            self._changed[name] = None
 
     def scan(self, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yields the rows from `begin` up to, and not with, `end`, in the order of their names.
