@@ -27,6 +27,7 @@ TREE = (
     Entry("consume", "Data", "Print the records of topics"),
     Entry("topic", "Data", "Create, list, describe and delete topics"),
     Entry("group", "Operate", "List, describe, move and delete consumer groups"),
+    Entry("dlq", "Operate", "List and show records that failed, send them back, drop them"),
     Entry("server", "Operate", "Run a broker that speaks Kafka's protocol"),
     Entry("help", "Operate", "Long texts: help offsets, help formats, help config"),
     Entry("topics", None, "Same as: topic list", module="topic", attribute="list_topics"),

@@ -13,7 +13,8 @@ from streamlog.cli.command import Command, Entry, Invocation, invocation
 from streamlog.cli.main import TREE, cli, run
 
 HELP_SECONDS_MAX = 0.2
-HELP_LINES_MAX = 25
+HELP_LINES_MAX = 34
+"""A screen of a small terminal window, with a line for every command."""
 
 
 def test_the_first_screen_is_short_and_shows_every_command(

@@ -64,7 +64,10 @@ class Holds:
         hold = self.of(key)
         if hold is None or key is None:
             return
-        if offset >= hold.last:
+        if hold.head not in (None, offset):
+            # One in the middle was given up; the hold ends with its head if it was the last.
+            self._put(key, Hold(hold.head, hold.head if offset >= hold.last else hold.last))
+        elif offset >= hold.last:
             token = token_of(key)
             del self._held[token]
             self._table.delete(token)
