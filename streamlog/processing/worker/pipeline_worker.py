@@ -152,6 +152,9 @@ class PipelineWorker:
 
     def _has_caught_up(self, running: RunningTask) -> bool:
         for key in map(TopicPartition._make, running.task.inputs):
+            if key not in self._consumer.assignment:
+                # Read to the end of its span: what comes behind that is not known to be nothing.
+                return False
             position, end = self._consumer.position(key), self._consumer.high_watermark(key)
             if position is None or end is None or position < end:
                 return False
@@ -338,6 +341,7 @@ class PipelineWorker:
     def _report(self) -> None:
         """Gathers the figures of all tasks."""
         self._report_at = trio.current_time() + REPORT_INTERVAL_S
+        read, span = self._consumer.assignment, self._setting.config.span
         status = self._status
         for running in self._tasks.values():
             figures, statistics = self._figures(running), running.task.statistics()
@@ -349,9 +353,10 @@ class PipelineWorker:
             if running.size is not None:
                 figures.state_rows, figures.state_bytes = running.size
             for key, each in figures.inputs.items():
-                # A fetch that brings nothing tells the end all the same.
-                known = self._consumer.high_watermark(TopicPartition(*key))
-                each.end = each.end if known is None else known
+                if TopicPartition(*key) in read:
+                    # A fetch that brings nothing tells the end all the same.
+                    known = self._consumer.high_watermark(TopicPartition(*key))
+                    each.end = each.end if known is None else span.narrow(key, 0, known)[1]
         tasks = status.by_task.values()
         status.tasks = len(tasks)
         status.late_records = sum(each.late_records for each in tasks)
