@@ -8,8 +8,8 @@ later.
 
 Nobody asks for what held before the *horizon*, the task's time less `history`. Of the versions of a
 key that are older, the newest is kept, unless it is the end of a row. So an end is remembered for
-`history`: a version that is older than an end, and comes more than `history` after it, is a row
-again, whether the end has been forgotten yet or not.
+`history` from its time, and from when it came: a version that is older than an end, and comes more
+than `history` after that, is a row again, whether the end has been forgotten yet or not.
 
 Rows of the first table: the versions.
 
@@ -104,14 +104,14 @@ class Versions:
         ended: int | None = None
         for index in range(bisect_left(versions, (timestamp + 1,)) - 1, -1, -1):
             begun, _, time, row = versions[index]
-            if time > due or (ended is not None and time - self._history_ms < ended):
+            if time > due or (ended is not None and time - self._history_ms <= ended):
                 continue
             if self._tolerance_ms is not None and begun < timestamp - self._tolerance_ms:
                 return None
             if row is not None:
                 return index
-            if ended is None:
-                ended = begun
+            end = max(begun, time - self._history_ms)
+            ended = end if ended is None else max(ended, end)
         return None
 
     def oldest(self, token: bytes) -> int | None:
@@ -133,13 +133,13 @@ class Versions:
         # its own time is, until that time has come as well.
         if self._tolerance_ms is not None:
             last = horizon - self._tolerance_ms
-            gone = [each for each in versions if each[0] < last and each[2] <= now]
+            gone = [each for each in versions if each[0] < last and each[2] < now]
         else:
-            held = self._index_held(versions, horizon, now)
+            held = self._index_held(versions, horizon - 1, now - 1)
             gone = [
                 each
                 for index, each in enumerate(versions)
-                if each[0] <= horizon and each[2] <= now and index != held
+                if each[0] < horizon and each[2] < now and index != held
             ]
         if not gone:
             return
