@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streamlog.errors import StreamlogError
+from streamlog.processing.worker.copies import Copy, write_copy
 from streamlog.records.errors import BatchTooLargeError
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class RunningTask:
     """Where our next write to the changelog must begin."""
     store: TaskStore | None = None
     """The task's, to tell its size; tests run tasks without."""
+    identity: str = ""
+    """Of the changelog's topic."""
     size: tuple[int, int] | None = None
     """Of the state at the last checkpoint: rows, and bytes on disk."""
     deliveries: list[RangeDelivery] = field(default_factory=list)
@@ -126,8 +129,10 @@ async def write_checkpoint(
 
     def commit() -> None:
         task.commit_checkpoint(checkpoint, changelog_next)
-        if running.store is not None:
-            running.size = running.store.size()
+        store = running.store
+        if store is not None:
+            running.size = store.size()
+            write_copy(store.folder, Copy(running.identity, changelog_next))
 
     await threads.run(commit)
     return checkpoint

@@ -34,6 +34,7 @@ class RunConfig:
         drain: With `until_end`: no more will come, so move time to the end and close every window.
         standbys: Warm copies of each task's state on other machines; nothing leaves it to the
             pipeline.
+        metrics: `host:port` at which the worker serves its figures; its group is told.
         checkpoint_interval_s: Seconds between two checkpoints of a task that has something new;
             nothing leaves it to the pipeline.
         client_settings: Further settings of the client, by their names on the command line.
@@ -46,6 +47,7 @@ class RunConfig:
     until_end: bool = False
     drain: bool = False
     standbys: int | None = None
+    metrics: str | None = None
     checkpoint_interval_s: float | None = None
     session_timeout_ms: int = SESSION_TIMEOUT_MS
     client_settings: Mapping[str, str] = field(default_factory=dict)

@@ -113,7 +113,8 @@ def _copies(pipelines: Iterable[PipelineStatus]) -> Iterable[Family]:
     for pipeline in pipelines:
         for task, restore in sorted(pipeline.restores.items()):
             left.add(restore.left, pipeline=pipeline.name, task=task)
-            done.add(restore.records, pipeline=pipeline.name, task=task)
+        running = sum(restore.records for restore in pipeline.restores.values())
+        done.add(pipeline.restored_records + running, pipeline=pipeline.name)
         for task, standby in sorted(pipeline.standbys.items()):
             behind.add(standby.left, pipeline=pipeline.name, task=task)
     return left, done, behind

@@ -224,6 +224,14 @@ class PipelineWorker:
         for failure in failures:
             raise failure
 
+    async def _apply_decisions(self, tasks: Iterable[RunningTask]) -> None:
+        """Has those decisions act which the checkpoint just made durable."""
+        for running in tasks:
+            if not running.ended:
+                with ended_by_failure(running):
+                    running.task.apply_decisions()
+                await send_outputs(running, self._producer)
+
     async def _checkpoint_task(self, running: RunningTask) -> None:
         try:
             checkpoint = await write_checkpoint(

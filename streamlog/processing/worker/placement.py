@@ -83,7 +83,7 @@ def place(
         standbys: How many warm copies each task is to have.
     """
     owned = {worker: view.owned for worker, view in workers.items()}
-    copies = {worker: view.copies for worker, view in workers.items()}
+    copies = _shared_copies(workers)
     ideal = place_tasks(tasks, owned, copies)
     owner = {task: worker for worker in sorted(owned) for task in owned[worker]}
     active: dict[str, list[TaskName]] = {worker: [] for worker in ideal}
@@ -103,6 +103,18 @@ def place(
         warming={worker: sorted(own) for worker, own in warming.items()},
         standbys=_place_standbys(sorted(set(tasks)), workers, placed, standbys),
     )
+
+
+def _shared_copies(workers: Mapping[str, WorkerView]) -> dict[str, dict[TaskName, int]]:
+    """What state each worker can begin from: all that any worker tells of its folder."""
+    newest: dict[str, dict[TaskName, int]] = {}
+    found: dict[str, dict[TaskName, int]] = {}
+    for worker in sorted(workers):
+        view = workers[worker]
+        found[worker] = newest.setdefault(view.folder, {}) if view.folder else {}
+        for task, position in view.copies.items():
+            found[worker][task] = max(found[worker].get(task, ABSENT), position)
+    return found
 
 
 def place_tasks(

@@ -32,7 +32,13 @@ from streamlog.processing.errors import StateInUseError
 from streamlog.processing.state.store import open_task_store
 from streamlog.processing.worker.changelog import ChangelogReplay, fence_record
 from streamlog.processing.worker.checkpoint import RunningTask
-from streamlog.processing.worker.copies import COPIES_MAX, copy_folder, remove_free_copies
+from streamlog.processing.worker.copies import (
+    COPIES_MAX,
+    Copy,
+    copy_folder,
+    remove_free_copies,
+    write_copy,
+)
 from streamlog.processing.worker.note import Note, format_note, parse_note
 from streamlog.processing.worker.task import Task
 
@@ -95,11 +101,13 @@ async def take_over(
     except BaseException:
         store.close()
         raise
+    write_copy(store.folder, Copy(identity, position))
     return RunningTask(
         task,
         changelog,
         position,
         store=store,
+        identity=identity,
         size=store.size(),
         uncommitted=_uncommitted(store, committed),
     )

@@ -11,6 +11,8 @@ is cut short then is what a crash would leave, and the next run makes up for it.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from typing import TYPE_CHECKING
 
 import trio
@@ -32,13 +34,17 @@ from streamlog.errors import StreamlogError, UsageError
 from streamlog.processing.replay.registry_topic import read_registry
 from streamlog.processing.worker.assignor import TaskAssignor
 from streamlog.processing.worker.config import CHUNK_RECORDS
+from streamlog.processing.worker.copies import find_copies
 from streamlog.processing.worker.ending import watch_for_the_end
+from streamlog.processing.worker.keeper import keep_copies
 from streamlog.processing.worker.pipeline_worker import PipelineWorker
 from streamlog.processing.worker.setting import Setting
 from streamlog.processing.worker.slots import take_seat
+from streamlog.processing.worker.standby import Standbys
 from streamlog.processing.worker.tables import keep_tables
 from streamlog.processing.worker.takeover import TakeOvers
 from streamlog.processing.worker.topics import ensure_topics, find_sources
+from streamlog.processing.worker.word import WorkerWord, copies_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +55,7 @@ if TYPE_CHECKING:
     from streamlog.processing.dsl.pipeline import Pipeline
     from streamlog.processing.plan.plan import Plan
     from streamlog.processing.worker.config import RunConfig
+    from streamlog.processing.worker.slots import Seat
     from streamlog.processing.worker.status import PipelineStatus, RunStatus
 
 logger = logging.getLogger(__name__)
@@ -174,9 +181,14 @@ async def _take_part(
 ) -> None:
     """Joins the group and stays in it until the worker has finished."""
     plan, config = setting.plan, setting.config
-    assignor = TaskAssignor({sub.name: sub.input_topics for sub in plan.sub_topologies})
-    take_overs = TakeOvers(setting, assignor, producer, worker, status)
     seat = take_seat(setting.state_folder)
+    assignor = TaskAssignor(
+        {sub.name: sub.input_topics for sub in plan.sub_topologies},
+        setting.standbys,
+        lambda: word_of(setting, seat),
+    )
+    standbys = Standbys(setting, status)
+    take_overs = TakeOvers(setting, assignor, producer, worker, status, standbys)
     try:
         group = GroupConfig(
             group=plan.name,
@@ -189,16 +201,30 @@ async def _take_part(
             leave_on_close=True,
         )
         nursery.start_soon(worker.serve)
+        nursery.start_soon(standbys.run)
         status.phase = "joining"
         async with open_group_member(setting.client, group, take_overs) as member:
             worker.member = member
             nursery.start_soon(take_overs.run, member)
+            nursery.start_soon(keep_copies, setting, assignor, member, standbys)
             if config.until_end:
                 nursery.start_soon(watch_for_the_end, setting, member, take_overs, worker)
             nursery.start_soon(_say_when_joined, member, status)
             await worker.finished.wait()
     finally:
         seat.release()
+
+
+def word_of(setting: Setting, seat: Seat) -> WorkerWord:
+    """What this worker says of itself when it joins."""
+    copies = find_copies(setting.state_folder, setting.changelog_identities())
+    return WorkerWord(
+        folder=seat.folder_id,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        metrics=setting.config.metrics,
+        copies=copies_of(copies),
+    )
 
 
 async def _say_when_joined(member: GroupMember, status: PipelineStatus) -> None:

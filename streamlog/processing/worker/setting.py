@@ -47,6 +47,21 @@ class Setting:
         interval = self.plan.options.checkpoint_interval
         return CHECKPOINT_INTERVAL_S if interval is None else interval.total_seconds()
 
+    @property
+    def standbys(self) -> int:
+        """Warm copies of each task: as the run says, else the pipeline, else none."""
+        if self.config.standbys is not None:
+            return self.config.standbys
+        return self.plan.options.standbys or 0
+
+    def changelog_identities(self) -> dict[str, str]:
+        """Returns the ids of the changelogs' topics, by sub-topology."""
+        return {sub.name: self.topic_ids[sub.changelog_topic] for sub in self.plan.sub_topologies}
+
+    def home_of(self, task: TaskName) -> Path:
+        """Returns where a task's state is."""
+        return self.state_folder / task.sub_topology / str(task.partition)
+
     def sub_topology(self, name: str) -> SubTopologyPlan:
         """Returns a sub-topology by its name."""
         return next(sub for sub in self.plan.sub_topologies if sub.name == name)

@@ -30,6 +30,8 @@ class Seat:
 
     instance_id: str
     descriptor: int
+    folder_id: str
+    """Of the state folder."""
 
     def release(self) -> None:
         """Gives the seat back."""
@@ -54,7 +56,7 @@ def take_seat(folder: Path) -> Seat:
             continue
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        return Seat(f"streamlog-{folder_id}-{number}", descriptor)
+        return Seat(f"streamlog-{folder_id}-{number}", descriptor, folder_id)
     raise RefusedError(
         f"{SEATS_MAX} workers already run on {folder}", hint="Name another folder: --state DIR"
     )

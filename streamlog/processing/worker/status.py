@@ -134,6 +134,8 @@ class PipelineStatus:
     by_task: dict[TaskName, TaskFigures] = field(default_factory=dict)
     restores: dict[TaskName, RestoreFigures] = field(default_factory=dict)
     """Tasks that are being taken over."""
+    restored_records: int = 0
+    """Read from changelogs in restores that are over."""
     standbys: dict[TaskName, RestoreFigures] = field(default_factory=dict)
     """Tasks of others whose state is kept warm here."""
 

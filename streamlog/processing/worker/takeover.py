@@ -17,6 +17,7 @@ import trio
 from streamlog.client.errors import CommitRefusedError
 from streamlog.processing.plan.naming import Naming
 from streamlog.processing.replay.registry_topic import read_registry
+from streamlog.processing.worker.copies import is_held, read_copy
 from streamlog.processing.worker.restore import take_over
 from streamlog.processing.worker.status import RestoreFigures
 
@@ -30,9 +31,14 @@ if TYPE_CHECKING:
     from streamlog.processing.worker.pipeline_worker import PipelineWorker
     from streamlog.processing.worker.placement import TaskName
     from streamlog.processing.worker.setting import Setting
+    from streamlog.processing.worker.standby import Standbys
     from streamlog.processing.worker.status import PipelineStatus
 
 logger = logging.getLogger(__name__)
+
+LET_GO_TIMEOUT_S = 5.0
+"""A standby looks at its group every second."""
+LET_GO_POLL_S = 0.05
 
 
 @dataclass(slots=True)
@@ -53,8 +59,10 @@ class TakeOvers:
         producer: Producer,
         worker: PipelineWorker,
         status: PipelineStatus,
+        standbys: Standbys,
     ) -> None:
         self._status = status
+        self._standbys = standbys
         self._setting = setting
         self._assignor = assignor
         self._producer = producer
@@ -117,12 +125,15 @@ class TakeOvers:
                 restore.scope.cancel()
                 await restore.over.wait()
         await self._worker.detach(names, checkpoint=checkpoint)
+        self._standbys.give_back(names)
 
     async def _restore(self, member: GroupMember, name: TaskName, restore: _Restore) -> None:
         figures = self._status.restores[name] = RestoreFigures(trio.current_time())
         try:
             with restore.scope:
                 await self._check_names()
+                await self._standbys.take(name)
+                await self._wait_let_go(name)
                 committed = await member.committed(self._setting.inputs_of(name))
                 if restore.contested:
                     # Changes nothing, but is refused if our generation is outdated. Without
@@ -144,6 +155,18 @@ class TakeOvers:
         finally:
             if self._restores.get(name) is restore:
                 del self._restores[name]
+            self._status.restored_records += figures.records
             if self._status.restores.get(name) is figures:
                 del self._status.restores[name]
             restore.over.set()
+
+    async def _wait_let_go(self, name: TaskName) -> None:
+        """Waits for another worker of this machine that keeps the task's state warm.
+
+        It learns soon that nobody needs that here any more. One that is paused does not, and then a
+        copy beside the state is used.
+        """
+        home = self._setting.home_of(name)
+        with trio.move_on_after(LET_GO_TIMEOUT_S):
+            while (copy := read_copy(home)) is not None and copy.is_warm and is_held(home):  # noqa: ASYNC110
+                await trio.sleep(LET_GO_POLL_S)
