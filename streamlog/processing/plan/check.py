@@ -13,6 +13,7 @@ from streamlog.processing.dsl.nodes import (
     Node,
     OperatorNode,
     PeekNode,
+    SideNode,
     SourceNode,
     TableNode,
     ToNode,
@@ -40,7 +41,7 @@ def check_graph(
                 hint=f"Remove the parameter, or write: {node.name}.to(…)",
                 at=node.location,
             )
-        optional = isinstance(node, FilterNode) and node.optional
+        optional = isinstance(node, SideNode) or (isinstance(node, FilterNode) and node.optional)
         if not (children[node] or optional or isinstance(node, ToNode | PeekNode | TableNode)):
             raise plan_error(
                 f"what comes out of step {node.name} goes nowhere",
