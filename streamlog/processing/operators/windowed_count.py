@@ -124,7 +124,9 @@ class OpenWindows(RowTable):
     def take_all(self) -> list[tuple[bytes | None, OpenWindow]]:
         """Removes all windows; returns them in no order."""
         for name, stored in list(self.scan_prefix(b"")):
-            self.of(key_of(name, cast("list[Any]", _decode(stored))[0]))
+            key = key_of(name, cast("list[Any]", _decode(stored))[0])
+            if key not in self._dirty:
+                self.of(key)
         found = [(key, window) for key, window in self._dirty.items() if window is not None]
         for key, _ in found:
             self.close(key)

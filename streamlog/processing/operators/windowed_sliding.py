@@ -110,7 +110,7 @@ class SlidingWindowed(Operator):
         index = found.index(timestamp, first)
         spans = found.spans
         new = not any(each.start == timestamp for each in spans[max(index - 1, 0) : index + 1])
-        if index < len(spans) and (spans[index].start, spans[index].end) == (timestamp, first):
+        if found.has(timestamp, first):
             span = spans[index]
         else:
             span = Span(timestamp, first, self._factory.new())
@@ -156,8 +156,9 @@ class SlidingWindowed(Operator):
                 ends.add(span.start)
             ends.add(span.start + length + 1)
         touched = {end for end in ends if record.end <= end <= record.start + length}
-        if new:
-            touched.add(record.start + length + 1)
+        made = record.start + length + 1
+        if new and not found.has(made, made):
+            touched.add(made)
         return touched
 
     def _results(self, found: KeySpans, ends: list[int]) -> Iterator[tuple[int, Value]]:

@@ -90,6 +90,11 @@ class KeySpans:
             return len(spans)
         return bisect_left(spans, (start, end), key=_order)
 
+    def has(self, start: int, end: int) -> bool:
+        """Whether there is such a span."""
+        index = self.index(start, end)
+        return index < len(self.spans) and _order(self.spans[index]) == (start, end)
+
     def from_start(self, start: int) -> int:
         """Returns the index of the first span that starts at a time or later."""
         return bisect_left(self.spans, start, key=_start)
