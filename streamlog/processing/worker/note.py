@@ -2,7 +2,8 @@
 
 Kafka keeps up to 4,096 bytes of metadata with each committed offset. Ours tell whether an offset
 was committed by a checkpoint or moved by somebody else, whether the task has been drained, and
-whether a rewind is under way.
+whether a rewind is under way. For people who look at the group they also tell when the checkpoint
+was taken and how far stream time was.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ class Note(msgspec.Struct, frozen=True, tag_field="by", tag="streamlog"):
     """Whether the task has moved time to the end."""
     rewind: str | msgspec.UnsetType = msgspec.UNSET
     """The id of a rewind that has yet to change the task's state accordingly."""
+    at_ms: int | msgspec.UnsetType = msgspec.UNSET
+    """Wall time of the checkpoint."""
+    time_ms: int | msgspec.UnsetType = msgspec.UNSET
+    """Stream time, if there is one."""
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -40,3 +45,24 @@ def parse_note(metadata: str) -> Note | None:
         return _DECODER.decode(metadata)
     except msgspec.MsgspecError:
         return None
+
+
+def stamped(metadata: str, at_ms: int, time_ms: int | None) -> str:
+    """Returns a note's metadata with the moments of its checkpoint.
+
+    >>> stamped('{"by":"streamlog","sequence":12}', 5, None)
+    '{"by":"streamlog","sequence":12,"drained":false,"at_ms":5}'
+    """
+    note = parse_note(metadata)
+    assert note is not None, metadata
+    time = msgspec.UNSET if time_ms is None else time_ms
+    return format_note(msgspec.structs.replace(note, at_ms=at_ms, time_ms=time))
+
+
+def tells_of(metadata: str, note: Note) -> bool:
+    """Says whether metadata is this note, whenever its checkpoint was taken."""
+    found = parse_note(metadata)
+    if found is None:
+        return False
+    unset = msgspec.UNSET
+    return msgspec.structs.replace(found, at_ms=unset, time_ms=unset) == note

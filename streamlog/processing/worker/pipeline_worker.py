@@ -27,6 +27,7 @@ from streamlog.processing.worker.checkpoint import (
     send_outputs,
     write_checkpoint,
 )
+from streamlog.processing.worker.note import stamped
 from streamlog.processing.worker.restore import start_over_hint
 from streamlog.processing.worker.status import InputFigures, TaskFigures
 from streamlog.processing.worker.turns import Turns
@@ -248,8 +249,13 @@ class PipelineWorker:
                 await self.retake(name)
             return
         if checkpoint is not None:
+            metadata = stamped(
+                checkpoint.metadata,
+                self._setting.clock.wall_ms(),
+                running.task.statistics().stream_time_ms,
+            )
             running.uncommitted = {
-                TopicPartition(*key): OffsetAndMetadata(offset, checkpoint.metadata)
+                TopicPartition(*key): OffsetAndMetadata(offset, metadata)
                 for key, offset in checkpoint.positions.items()
             }
 

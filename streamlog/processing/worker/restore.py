@@ -39,7 +39,7 @@ from streamlog.processing.worker.copies import (
     remove_free_copies,
     write_copy,
 )
-from streamlog.processing.worker.note import Note, format_note, parse_note
+from streamlog.processing.worker.note import Note, format_note, parse_note, tells_of
 from streamlog.processing.worker.task import Task
 
 if TYPE_CHECKING:
@@ -139,12 +139,13 @@ def _uncommitted(
 
     A task that has nothing more to read takes no checkpoint, so this would never be told.
     """
-    note = format_note(Note(store.sequence, store.meta.drained))
+    note = Note(store.sequence, store.meta.drained)
     state = {TopicPartition(*key): offset for key, offset in store.positions().items()}
     for key, offset in state.items():
         entry = committed.get(key)
-        if entry is None or (entry.offset, entry.metadata) != (offset, note):
-            return {each: OffsetAndMetadata(at, note) for each, at in state.items()}
+        if entry is None or entry.offset != offset or not tells_of(entry.metadata, note):
+            metadata = format_note(note)
+            return {each: OffsetAndMetadata(at, metadata) for each, at in state.items()}
     return {}
 
 

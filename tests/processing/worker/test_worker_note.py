@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamlog.processing.worker.note import Note, format_note, parse_note
+from streamlog.processing.worker.note import Note, format_note, parse_note, stamped, tells_of
 
 
 def test_a_note_comes_back() -> None:
@@ -15,3 +15,12 @@ def test_a_note_comes_back() -> None:
 @pytest.mark.parametrize("metadata", ["", "{}", "tool 1.2", '{"by":"other","sequence":1}', "[1]"])
 def test_what_others_write_is_not_a_note(metadata: str) -> None:
     assert parse_note(metadata) is None
+
+
+def test_a_note_tells_of_its_checkpoint_whenever_that_was_taken() -> None:
+    note = Note(7, drained=True)
+    metadata = stamped(format_note(note), 1_000, 500)
+    assert parse_note(metadata) == Note(7, drained=True, at_ms=1_000, time_ms=500)
+    assert tells_of(metadata, note)
+    assert not tells_of(metadata, Note(7))
+    assert not tells_of("somebody's", note)
