@@ -1,0 +1,201 @@
+"""Which pipelines there are on a cluster, where they run and how far they are.
+
+Everything is read from the brokers, so it is known for every pipeline, on whatever machine it runs:
+a pipeline is a group whose members are placed by our assignor, or whose committed offsets have our
+notes. The members' subscriptions say where the workers are, the notes when the last checkpoint was
+taken and how far stream time was, offsets and ends what is left to read.
+
+Each sub-topology reads one topic, so a partition of that is a task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamlog.client.values import LATEST
+from streamlog.processing.worker.assignor import TaskAssignor
+from streamlog.processing.worker.note import parse_note
+from streamlog.processing.worker.word import WorkerWord, decode_word
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from streamlog.client.admin.admin import Admin
+    from streamlog.client.admin.values import GroupDescription, MemberDescription
+    from streamlog.client.values import OffsetAndMetadata, TopicPartition
+
+STATES = {"Stable": "running", "Empty": "stopped", "Dead": "stopped"}
+"""What a group's state means for a pipeline; any other is a rebalance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """A member of a pipeline's group."""
+
+    member_id: str
+    instance_id: str | None
+    host: str
+    """As it says, else where its connection comes from."""
+    word: WorkerWord
+    tasks: tuple[TopicPartition, ...]
+    """By what they read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSeen:
+    """A task, by the partition that it reads."""
+
+    input: TopicPartition
+    worker: WorkerSeen | None
+    offset: int | None
+    """What its last checkpoint has committed."""
+    end: int | None
+    sequence: int | None
+    """Number of the last checkpoint."""
+    checkpoint_ms: int | None
+    stream_time_ms: int | None
+
+    @property
+    def lag(self) -> int | None:
+        """Offsets that no checkpoint holds yet."""
+        if self.end is None:
+            return None
+        return max(self.end - (self.offset or 0), 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSeen:
+    """A pipeline on the cluster."""
+
+    name: str
+    state: str
+    """running, rebalancing or stopped."""
+    workers: tuple[WorkerSeen, ...]
+    tasks: tuple[TaskSeen, ...]
+
+    def total(self, worker: WorkerSeen | None = None) -> Total:
+        """Returns the figures of all tasks, or of a worker's."""
+        return total_of(each for each in self.tasks if worker is None or each.worker is worker)
+
+
+@dataclass(slots=True)
+class Total:
+    """The figures of several tasks."""
+
+    tasks: int = 0
+    offset: int = 0
+    lag: int = 0
+    checkpoint_ms: int | None = None
+    """Of the task whose last checkpoint is the newest."""
+    stream_time_ms: int | None = None
+    """Of the task that is furthest."""
+
+
+def total_of(tasks: Iterable[TaskSeen]) -> Total:
+    """Adds up tasks."""
+    total = Total()
+    checkpoints: list[int] = []
+    times: list[int] = []
+    for task in tasks:
+        total.tasks += 1
+        total.offset += task.offset or 0
+        total.lag += task.lag or 0
+        if task.checkpoint_ms is not None:
+            checkpoints.append(task.checkpoint_ms)
+        if task.stream_time_ms is not None:
+            times.append(task.stream_time_ms)
+    total.checkpoint_ms = max(checkpoints, default=None)
+    total.stream_time_ms = max(times, default=None)
+    return total
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the brokers said of one group."""
+
+    group: GroupDescription
+    committed: Mapping[TopicPartition, OffsetAndMetadata] = field(default_factory=dict)
+
+
+def is_pipeline(seen: Seen) -> bool:
+    """Says whether a group is a pipeline's."""
+    if seen.group.assignor:
+        return seen.group.assignor == TaskAssignor.name
+    return any(parse_note(at.metadata) is not None for at in seen.committed.values())
+
+
+def pipeline_of(seen: Seen, ends: Mapping[TopicPartition, int]) -> PipelineSeen:
+    """Puts together what was said of a pipeline."""
+    group = seen.group
+    workers = tuple(
+        sorted(map(_worker, group.members), key=lambda each: (each.host, each.word.pid))
+    )
+    owners = {each: worker for worker in workers for each in worker.tasks}
+    return PipelineSeen(
+        name=group.group,
+        state=STATES.get(group.state, "rebalancing"),
+        workers=workers,
+        tasks=tuple(
+            _task(key, owners.get(key), seen.committed.get(key), ends.get(key))
+            for key in sorted({*owners, *seen.committed})
+        ),
+    )
+
+
+def _worker(member: MemberDescription) -> WorkerSeen:
+    subscription = member.subscription
+    word = decode_word(None if subscription is None else subscription.user_data)
+    return WorkerSeen(
+        member_id=member.member_id,
+        instance_id=member.instance_id,
+        host=word.host or member.client_host.removeprefix("/"),
+        word=word,
+        tasks=member.assignment,
+    )
+
+
+def _task(
+    key: TopicPartition,
+    worker: WorkerSeen | None,
+    committed: OffsetAndMetadata | None,
+    end: int | None,
+) -> TaskSeen:
+    note = parse_note(committed.metadata) if committed is not None else None
+    return TaskSeen(
+        input=key,
+        worker=worker,
+        offset=None if committed is None else committed.offset,
+        end=end,
+        sequence=None if note is None else note.sequence,
+        checkpoint_ms=None if note is None else _known(note.at_ms),
+        stream_time_ms=None if note is None else _known(note.time_ms),
+    )
+
+
+def _known(value: int | msgspec.UnsetType) -> int | None:
+    return None if value is msgspec.UNSET else value
+
+
+async def look(admin: Admin, names: Collection[str] | None = None) -> list[PipelineSeen]:
+    """Returns the pipelines of a cluster, by name; `names` leaves out the others."""
+    wanted = [each.group for each in await admin.list_groups()]
+    if names is not None:
+        wanted = [name for name in wanted if name in names]
+    found: list[Seen] = []
+    for group in (await admin.describe_groups(wanted)).values():
+        seen = Seen(group)
+        if group.assignor in ("", TaskAssignor.name):
+            seen.committed = await admin.group_offsets(group.group)
+        if is_pipeline(seen):
+            found.append(seen)
+    places = {key for seen in found for key in seen.committed}
+    places.update(key for seen in found for each in seen.group.members for key in each.assignment)
+    # A topic that was committed may have been deleted since: it has no end.
+    there = await admin.describe_topics({key.topic for key in places})
+    known = sorted(key for key in places if key.topic in there)
+    answers = await admin.list_offsets(dict.fromkeys(known, LATEST)) if known else {}
+    ends = {key: answer.offset for key, answer in answers.items() if answer is not None}
+    return [pipeline_of(seen, ends) for seen in sorted(found, key=lambda each: each.group.group)]
