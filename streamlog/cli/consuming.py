@@ -111,7 +111,7 @@ async def print_selection(
     wanted = parse_offsets(selection.offsets, now_ms=time.time_ns() // 1_000_000)
     if selection.exit_at_end and wanted.stop is None:
         wanted = Range(wanted.start, Bound(Anchor.END))
-    extents = await _extents(admin, places, wanted)
+    extents = await extents_of(admin, places, wanted)
     await _print_ranges(client, wanted, extents, printer, selection.exit_at_end)
 
 
@@ -125,7 +125,7 @@ def _check_partitions(places: list[TopicPartition], selection: Selection) -> Non
             )
 
 
-async def _extents(
+async def extents_of(
     admin: Admin, places: list[TopicPartition], wanted: Range
 ) -> dict[TopicPartition, Extent]:
     """Looks up what the partitions hold, and what the range's times mean in them."""

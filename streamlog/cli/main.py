@@ -22,6 +22,7 @@ COMMANDS = "streamlog.cli.commands"
 TREE = (
     Entry("demo", "Get going", "See it work: a broker, data and pipelines in one go"),
     Entry("run", "Pipelines", "Run the pipelines of a file; a broker is embedded if none is named"),
+    Entry("replay", "Pipelines", "Run an edited pipeline beside the live one; compare, swap in"),
     Entry("describe", "Pipelines", "Show a pipeline's plan: sub-topologies, topics, stores"),
     Entry("produce", "Data", "Send lines from stdin to a topic"),
     Entry("consume", "Data", "Print the records of topics"),

@@ -128,7 +128,7 @@ async def _run_here(
     tune_collector()
     async with (
         served_metrics(request.metrics, paths, quiet=request.quiet),
-        _shown(status, quiet=request.quiet),
+        shown(status, quiet=request.quiet),
     ):
         try:
             await run_worker(pipelines, config, status, stop)
@@ -224,7 +224,7 @@ async def _create_sources(
 
 
 @asynccontextmanager
-async def _shown(status: RunStatus, *, quiet: bool) -> AsyncIterator[None]:
+async def shown(status: RunStatus, *, quiet: bool) -> AsyncIterator[None]:
     """Shows the figures on stderr while the block runs, if that is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield

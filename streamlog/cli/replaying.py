@@ -1,0 +1,427 @@
+"""What `replay` does: runs a version, shows how it differs, swaps it in, or drops it."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamlog.cli.connection import client_config
+from streamlog.cli.consuming import extents_of
+from streamlog.cli.failure import EXIT_INTERRUPTED
+from streamlog.cli.figures import summary_line
+from streamlog.cli.loop import stop_asked_by_signals
+from streamlog.cli.offsets import Anchor, Bound, Range, offset_of, parse_offsets
+from streamlog.cli.output import Table, note, write_json, write_table
+from streamlog.cli.running import shown, tune_collector, way_out
+from streamlog.client.admin.admin import Admin
+from streamlog.client.client import open_client
+from streamlog.client.values import TopicPartition
+from streamlog.config import state_folder
+from streamlog.doors import WorkerThreads
+from streamlog.errors import NotFoundError, UsageError
+from streamlog.processing.dsl.windowed import utc
+from streamlog.processing.errors import RecordFailure
+from streamlog.processing.plan.naming import beside
+from streamlog.processing.replay.comparing import compare_outputs, find_sides
+from streamlog.processing.replay.diff import ALWAYS, NEVER
+from streamlog.processing.replay.dropping import drop_version
+from streamlog.processing.replay.errors import NoVersionError
+from streamlog.processing.replay.registry_topic import read_registry
+from streamlog.processing.replay.replaying import ReplayRequest, replay
+from streamlog.processing.replay.swapping import plan_swap, swap
+from streamlog.processing.worker.config import RunConfig
+from streamlog.processing.worker.status import RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from streamlog.cli.output import Cell
+    from streamlog.cli.pipeline_file import AnyPipeline
+    from streamlog.client.client import Client
+    from streamlog.config import Settings
+    from streamlog.processing.replay.diff import Comparison, Difference
+    from streamlog.processing.replay.result import Result
+    from streamlog.processing.replay.swapping import Swapped, SwapPlan
+    from streamlog.processing.worker.span import Input
+
+EXIT_DIFFERENT = 1
+"""As `diff` says it: 0 for the same, 1 for differences."""
+VALUE_WIDTH = 60
+"""Characters of a value in a table; JSON has all of it."""
+BOUND_FORMS = "start, @2013-07-01T00:00, @-2h, -1000 or an offset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What all forms of the command need."""
+
+    target: str
+    pipeline: AnyPipeline
+    version: str
+    settings: Settings
+    state: Path | None
+    data: Path | None
+    quiet: bool
+    as_json: bool
+
+    @property
+    def name(self) -> str:
+        """The version's whole name."""
+        return beside(self.pipeline.name, self.version).name
+
+    def line(self, rest: str) -> str:
+        """A command line about this version."""
+        file = self.target.partition(":")[0]
+        return f"streamlog replay {file}:{self.pipeline.name} --as {self.version} {rest}"
+
+    def config(self, brokers: tuple[str, ...], *, drain: bool = False) -> RunConfig:
+        """How workers of the version run."""
+        state = self.state or self.settings.path("state.dir") or state_folder() / "state"
+        return RunConfig(brokers=brokers, state_dir=state, until_end=True, drain=drain)
+
+
+@asynccontextmanager
+async def _brokers(command: Command) -> AsyncIterator[tuple[str, ...]]:
+    """Yields the brokers that were named, or an embedded one."""
+    if command.settings.brokers is not None:
+        yield client_config(command.settings).brokers
+        return
+    from streamlog.cli.embedded import data_folder, embedded_config, free_address, open_server
+
+    folder = data_folder(command.data, command.settings)
+    async with open_server(embedded_config(folder, free_address())) as broker:
+        if not command.quiet:
+            note(f"embedded broker on {broker.host}:{broker.port}, data in {folder}")
+        yield (f"{broker.host}:{broker.port}",)
+
+
+@asynccontextmanager
+async def _client(command: Command, brokers: tuple[str, ...]) -> AsyncIterator[Client]:
+    async with open_client(client_config(command.settings, brokers)) as client:
+        yield client
+
+
+# Replay.
+
+
+def parse_from(text: str, now_ms: int) -> Bound:
+    """Returns where to begin; a range is refused.
+
+    >>> parse_from("-100", now_ms=0)
+    Bound(anchor=<Anchor.END: 'end'>, number=-100)
+    """
+    parsed = parse_offsets(text, now_ms)
+    if parsed.stop is not None:
+        raise UsageError(
+            f"--from {text} says an end as well",
+            hint=f"Say that with --until. --from takes {BOUND_FORMS}",
+        )
+    return parsed.start
+
+
+def parse_until(text: str, now_ms: int) -> Bound:
+    """Returns where to stop.
+
+    >>> parse_until("@2013-07-01", now_ms=0)
+    Bound(anchor=<Anchor.TIME: 'time'>, number=1372636800000)
+    """
+    if text in ("end", "newest"):
+        return Bound(Anchor.END)
+    parsed = parse_offsets(f"@:{text[1:]}" if text.startswith("@") else f":{text}", now_ms)
+    assert parsed.stop is not None
+    return parsed.stop
+
+
+async def run_replay(
+    command: Command, begin: Bound | None, end: Bound, *, drain: bool, again: bool
+) -> int:
+    """Runs a version over a part of the sources; returns the exit code."""
+    async with stop_asked_by_signals() as stop, _brokers(command) as brokers:
+        begins, ends = await _offsets(command, brokers, begin, end)
+        request = ReplayRequest(version=command.version, begins=begins, ends=ends, again=again)
+        status = RunStatus()
+        tune_collector()
+        async with shown(status, quiet=command.quiet):
+            try:
+                await replay(
+                    command.pipeline,
+                    request,
+                    command.config(brokers, drain=drain),
+                    status.of(command.pipeline.name),
+                    stop,
+                )
+            except RecordFailure as error:
+                error.hint = way_out(error, command.target, brokers)
+                raise
+        if not command.quiet:
+            for figures in status.pipelines.values():
+                note(summary_line(figures))
+            note(f"Compare it with the live one: {command.line('--diff')}")
+        return EXIT_INTERRUPTED if stop.is_set() else 0
+
+
+async def _offsets(
+    command: Command, brokers: tuple[str, ...], begin: Bound | None, end: Bound
+) -> tuple[dict[Input, int] | None, dict[Input, int]]:
+    """What the bounds mean in each partition of the sources."""
+    plan = command.pipeline.plan()
+    async with _client(command, brokers) as client:
+        admin = Admin(client)
+        there = await admin.describe_topics(plan.source_topics)
+        places = [
+            TopicPartition(topic.name, each.partition)
+            for topic in there.values()
+            for each in topic.partitions
+        ]
+        extents = await extents_of(admin, places, Range(begin or Bound(Anchor.START), end))
+    ends: dict[Input, int] = {place: offset_of(end, extents[place]) for place in places}
+    if begin is None:
+        return None, ends
+    begins: dict[Input, int] = {}
+    for place in places:
+        extent = extents[place]
+        # Where it begins at the oldest record there is nothing to remember.
+        if begin != Bound(Anchor.START):
+            begins[place] = min(max(offset_of(begin, extent), extent.oldest), extent.end)
+    return begins, ends
+
+
+# Diff.
+
+
+async def show_diff(command: Command, sample_max: int) -> int:
+    """Compares a version's results with the live ones; returns the exit code."""
+    async with _brokers(command) as brokers, _client(command, brokers) as client:
+        registry = await read_registry(client)
+        version = registry.version(command.name)
+        if version is None:
+            raise NoVersionError(
+                f"there is no version {command.name}", hint=f"Make it: {command.line('')}".rstrip()
+            )
+        live = registry.live(command.pipeline.name)
+        sides = await find_sides(client, command.pipeline, live.runs_as, command.version, version)
+        if not sides.live.has_run:
+            raise NotFoundError(
+                f'pipeline "{command.pipeline.name}" has never run here, so there is nothing to '
+                "compare with",
+                hint=f"Run it: streamlog run {command.target}",
+            )
+        found = await compare_outputs(client, WorkerThreads(1), sides, sample_max)
+    differs = any(each.differs for each in found)
+    if command.as_json:
+        write_json(
+            {
+                "version": command.name,
+                "live": live.runs_as,
+                "differs": differs,
+                "topics": [_as_json(each) for each in found],
+            }
+        )
+    else:
+        write_table(comparison_table(found), as_json=False)
+        sample = sample_table(found)
+        if sample.rows:
+            write_table(sample, as_json=False)
+    for each in found:
+        if not (each.same or each.differs):
+            note(
+                f"Nothing of {each.topic} can be compared yet: no window is closed on both sides. "
+                "Windows close as time passes, or at once by --drain"
+            )
+    return EXIT_DIFFERENT if differs else 0
+
+
+def comparison_table(found: list[Comparison]) -> Table:
+    """Returns a line for each topic."""
+    table = Table(
+        ["TOPIC", "AFTER", "THROUGH", "SAME", "CHANGED", "MISSING", "EXTRA", "NOT-COMPARED"]
+    )
+    for each in found:
+        part = each.part
+        table.rows.append(
+            [
+                each.topic,
+                _moment(part.after_ms),
+                _moment(part.through_ms),
+                *(each.same, each.changed, each.missing, each.extra, each.outside),
+            ]
+        )
+    return table
+
+
+def sample_table(found: list[Comparison]) -> Table:
+    """Returns a line for each difference that was kept."""
+    table = Table(["TOPIC", "CHANGE", "KEY", "WINDOW", "LIVE", "VERSION"])
+    for comparison in found:
+        for each in comparison.sample:
+            row: list[Cell] = [comparison.topic, each.change.value, _text(each.result.key)]
+            table.rows.append([*row, _window(each.result), _short(each.live), _short(each.version)])
+    return table
+
+
+def _as_json(comparison: Comparison) -> dict[str, object]:
+    part = comparison.part
+    return {
+        "topic": comparison.topic,
+        "version_topic": comparison.version_topic,
+        "after": _moment(part.after_ms),
+        "through": _moment(part.through_ms),
+        "same": comparison.same,
+        "changed": comparison.changed,
+        "missing": comparison.missing,
+        "extra": comparison.extra,
+        "not_compared": comparison.outside,
+        "sample": [_difference_as_json(each) for each in comparison.sample],
+    }
+
+
+def _difference_as_json(difference: Difference) -> dict[str, object]:
+    result = difference.result
+    return {
+        "change": difference.change.value,
+        "key": _text(result.key),
+        "start": None if result.start_ms is None else _moment(result.start_ms),
+        "end": None if result.end_ms is None else _moment(result.end_ms),
+        "live": _value(difference.live),
+        "version": _value(difference.version),
+    }
+
+
+def _value(result: Result | None) -> object:
+    """A result's value as JSON if it is some, else as text."""
+    if result is None or result.value is None:
+        return None
+    try:
+        return json.loads(result.value)
+    except ValueError:
+        return _text(result.value)
+
+
+def _short(result: Result | None) -> str | None:
+    text = None if result is None else _text(result.value)
+    return text if text is None or len(text) <= VALUE_WIDTH else f"{text[: VALUE_WIDTH - 1]}…"
+
+
+def _window(result: Result) -> str:
+    if result.start_ms is None or result.end_ms is None:
+        return _moment(result.timestamp_ms) or "-"
+    return f"{_moment(result.start_ms)} {_moment(result.end_ms)}"
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else data.decode(errors="backslashreplace")
+
+
+def _moment(time_ms: int) -> str | None:
+    """A time in RFC 3339; nothing for one that is no bound."""
+    if time_ms in (NEVER, ALWAYS):
+        return None
+    moment = utc(min(max(time_ms, -62_135_596_800_000), 253_402_300_799_999))
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").replace(".000Z", "Z")
+
+
+# Swap.
+
+
+async def run_swap(command: Command, *, tombstones: bool, execute: bool) -> int:
+    """Shows what a swap would do, or does it; returns the exit code."""
+    async with _brokers(command) as brokers:
+        async with _client(command, brokers) as client:
+            plan = await plan_swap(client, command.pipeline, command.version)
+        if plan.is_done:
+            note(f'{plan.name} runs as "{plan.pipeline}" already: nothing to do')
+            return 0
+        if not execute:
+            _show_swap_plan(command, plan)
+            return 0
+        status = RunStatus()
+        async with shown(status, quiet=command.quiet):
+            swapped = await swap(
+                command.pipeline,
+                command.version,
+                command.config(brokers),
+                status.of(command.pipeline.name),
+                tombstones=tombstones,
+            )
+        _show_swapped(command, swapped)
+    return 0
+
+
+def _show_swap_plan(command: Command, plan: SwapPlan) -> None:
+    summary = Table(["VERSION", "IN-PLACE-OF", "WORKERS", "RECORDS-BEHIND"])
+    workers = plan.live_members + plan.version_members
+    summary.rows.append([plan.name, plan.live_name, workers, plan.behind])
+    differences = comparison_table(plan.comparisons)
+    if command.as_json:
+        write_json({**summary.records()[0], "topics": differences.records()})
+    else:
+        write_table(summary, as_json=False)
+        write_table(differences, as_json=False)
+    if plan.live_members or plan.version_members:
+        running = plan.live_name if plan.live_members else plan.name
+        note(f"{running} is running: stop its workers before you swap")
+    if plan.resumes:
+        note("A swap was begun and has not ended; doing it again finishes it")
+    note(
+        f"Nothing was done: the version would read on to where the live one stands, what differs "
+        f"then would be written to the live topics, and {plan.name} would run as "
+        f'"{plan.pipeline}". Do it: {command.line("--swap --execute")}'
+    )
+
+
+def _show_swapped(command: Command, swapped: Swapped) -> None:
+    table = Table(["TOPIC", "CORRECTED", "TAKEN-BACK", "LEFT"])
+    for topic, each in swapped.corrections.items():
+        table.rows.append([topic, each.written, each.removed, each.left])
+    write_table(table, as_json=command.as_json)
+    if any(each.left for each in swapped.corrections.values()):
+        note(
+            "LEFT are results that the version does not have, in topics that are not compacted: "
+            "no reader would know what a null means. To write nulls all the same: --tombstones"
+        )
+    note(
+        f'{swapped.name} runs as "{command.pipeline.name}" from now on: '
+        f"streamlog run {command.target}"
+    )
+
+
+# Drop.
+
+
+async def run_drop(command: Command, *, execute: bool) -> int:
+    """Shows what dropping a version removes, or does it; returns the exit code."""
+    async with _brokers(command) as brokers:
+        plan = await drop_version(
+            command.pipeline,
+            command.version,
+            brokers,
+            command.config(brokers).state_dir,
+            execute=execute,
+        )
+    table = Table(["WHAT", "NAME", "RECORDS"])
+    if plan.group:
+        table.rows.append(["group", plan.name, None])
+    for topic, records in plan.topics.items():
+        table.rows.append(["topic", topic, records])
+    if plan.state is not None:
+        table.rows.append(["state", str(plan.state), None])
+    write_table(table, as_json=command.as_json)
+    if execute:
+        note("dropped")
+    else:
+        if plan.members:
+            note(f"{plan.name} is running: stop its workers first")
+        note(
+            "Nothing was dropped: this is what would go. "
+            f"Drop it: {command.line('--drop --execute')}"
+        )
+    return 0
+
+
+def now_ms() -> int:
+    """Returns the wall clock's milliseconds, for bounds that are counted from now."""
+    return time.time_ns() // 1_000_000
