@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +10,7 @@ from streamlog.client.admin.admin import Admin
 from streamlog.client.values import EARLIEST, LATEST, TopicPartition
 from streamlog.processing.plan.naming import Naming, beside
 from streamlog.processing.replay.diff import ALWAYS, NEVER, Comparison, Part, compare, pairs
+from streamlog.processing.replay.offsets import flat
 from streamlog.processing.replay.reach import kind_of, looks_back_ms, reach
 from streamlog.processing.replay.result import Kind, results_of
 from streamlog.processing.replay.result_table import Side, open_result_table
@@ -51,6 +52,8 @@ class Sides:
 
     def version_part(self, topic: str) -> Part:
         """Returns the part of time for which the version has put out all of a topic."""
+        if not self.version.has_begun_all(self.live):
+            return Part(self.after_ms, NEVER)
         at_end = self.version.has_read(self.live)
         kind = kind_of(self.version_plan, topic)
         if at_end and not kind.waits:
@@ -62,6 +65,8 @@ class Sides:
     def part(self, live_topic: str, topic: str) -> Part:
         """Returns the part of time for which both have put out all of a topic."""
         mine = self.version_part(topic)
+        if not self.live.has_begun_all(self.version):
+            return Part(self.after_ms, NEVER)
         at_end = self.live.has_read(self.version)
         if at_end and not kind_of(self.version_plan, topic).waits:
             return mine
@@ -85,10 +90,13 @@ async def find_sides(
     version_plan = pipeline.plan(beside(pipeline.name, version))
     live_plan = pipeline.plan(Naming(live_name))
     newest = await newest_skipped_ms(client, version_plan, note.begins)
+    version_side = await standing_of(client, version_plan)
+    # Where it has nothing to read after its beginning, it commits nothing.
+    positions = {**flat(note.begins), **version_side.positions}
     return Sides(
         version_plan=version_plan,
         live_plan=live_plan,
-        version=await standing_of(client, version_plan),
+        version=replace(version_side, positions=positions),
         live=await standing_of(client, live_plan),
         after_ms=NEVER if newest == NEVER else newest + looks_back_ms(version_plan),
     )

@@ -47,14 +47,15 @@ def reach(
             out of windows that were still open is incomplete.
     """
     through = ALWAYS
+    everything = [meta for metas in ends.values() for meta in metas]
     for sub in plan.sub_topologies:
         for tree in (sub.entry, *sub.timed):
             for lag_ms in _lags(tree.steps, topic):
-                metas = ends.get(sub.name) or [each for some in ends.values() for each in some]
-                for meta in metas:
-                    if not (to_the_end and is_drained(meta)):
-                        time = _tree_reach(sub, tree, meta, writer_counts.get(sub.name, 0))
-                        through = min(through, time - lag_ms)
+                count = writer_counts.get(sub.name, 0) if sub.name in ends else 0
+                for meta in ends.get(sub.name) or everything:
+                    if _has_nothing(meta, count) or (to_the_end and is_drained(meta)):
+                        continue
+                    through = min(through, _tree_reach(sub, tree, meta, count) - lag_ms)
     return through
 
 
@@ -74,12 +75,21 @@ def is_drained(meta: TaskMeta) -> bool:
     return meta.drained or (bool(meta.writers) and all(each.drained for each in meta.writers))
 
 
+def _has_nothing(meta: TaskMeta, writer_count: int) -> bool:
+    """Whether a task reads a source that has not held a record yet: it has nothing to put out."""
+    return not meta.writers and not writer_count and meta.stream_time_ms is None
+
+
 def _time_of(meta: TaskMeta, writer_count: int) -> int:
-    if not meta.writers:
+    if not meta.writers and not writer_count:
         return NEVER if meta.stream_time_ms is None else meta.stream_time_ms
-    times = [each.stream_time_ms for each in meta.writers if each.stream_time_ms is not None]
-    # A writer that was never heard of holds everything open.
-    return min(times) if len(times) >= max(writer_count, len(meta.writers)) else NEVER
+    heard = [each for each in meta.writers if each.idle or each.stream_time_ms is not None]
+    if len(heard) < max(writer_count, len(meta.writers)):
+        return NEVER  # A writer that was never heard of holds everything open.
+    times = [
+        each.stream_time_ms for each in heard if each.stream_time_ms is not None and not each.idle
+    ]
+    return min(times, default=NEVER)
 
 
 def _lags(steps: Iterable[Step], topic: str, lag_ms: int = 0) -> Iterator[int]:

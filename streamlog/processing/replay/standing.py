@@ -63,6 +63,10 @@ class Standing:
         """Whether any task has moved time to the end and has read nothing since."""
         return any(is_drained(meta) for metas in self.ends.values() for meta in metas)
 
+    def has_begun_all(self, other: Standing) -> bool:
+        """Whether it has read something of each partition that another has read of."""
+        return all(self.positions.get(key) for key, at in other.positions.items() if at)
+
     def has_read(self, other: Standing) -> bool:
         """Whether it has read all that another has read."""
         return all(self.positions.get(key, 0) >= at for key, at in other.positions.items())
