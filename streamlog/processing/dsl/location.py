@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _ENGINE = str(Path(__file__).parent.parent)
 _CALLS_MAX = 50
@@ -31,6 +32,22 @@ def caller_location() -> Location:
             break
         frame = frame.f_back
     return Location(_short(frame.f_code.co_filename), frame.f_lineno)
+
+
+def caller_names() -> dict[str, Any]:
+    """Returns the names that the user's code around the call can see: inner ones hide outer ones.
+
+    Types that are defined inside a function, as tests do, are found by them.
+    """
+    names: dict[str, Any] = {}
+    frame = inspect.currentframe()
+    for _ in range(_CALLS_MAX):
+        if frame is None:
+            break
+        if not frame.f_code.co_filename.startswith(_ENGINE):
+            names = {**frame.f_locals, **names}
+        frame = frame.f_back
+    return names
 
 
 def function_location(function: object) -> Location | None:
