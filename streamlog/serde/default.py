@@ -6,7 +6,9 @@ from types import NoneType
 from typing import TYPE_CHECKING, TypeVar, cast, get_args
 
 from streamlog.errors import UsageError
+from streamlog.serde.formats import is_message
 from streamlog.serde.json import JsonSerde
+from streamlog.serde.protobuf import ProtobufSerde
 from streamlog.serde.raw import RawSerde
 from streamlog.serde.text import TextSerde
 
@@ -19,6 +21,8 @@ T = TypeVar("T")
 def serde_for(value_type: type[T]) -> Serde[T]:
     """Returns the default serde of a type: bytes as they are, text as UTF-8, all else as JSON.
 
+    Protobuf messages, which have a form of their own, are written in it.
+
     >>> serde_for(str), serde_for(int)
     (TextSerde(nullable=False), JsonSerde(int))
 
@@ -30,6 +34,8 @@ def serde_for(value_type: type[T]) -> Serde[T]:
         return cast("Serde[T]", RawSerde(nullable=value_type is not bytes))
     if value_type is str or variants == {str, NoneType}:
         return cast("Serde[T]", TextSerde(nullable=value_type is not str))
+    if is_message(value_type):
+        return ProtobufSerde(value_type)
     try:
         return JsonSerde(value_type)
     except (TypeError, ValueError, NameError) as error:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import msgspec
-
+from streamlog.serde.formats import encode_json, json_decoder
 from streamlog.serde.structured import StructuredCodec
 
 if TYPE_CHECKING:
@@ -24,15 +23,12 @@ class JsonSerde(Generic[T]):
 
     Args:
         value_type: Whatever msgspec knows: structs, dataclasses, typed dictionaries, attrs, unions,
-            dates, decimals and the plain types.
+            dates, decimals and the plain types; pydantic models as well.
     """
 
     def __init__(self, value_type: type[T]) -> None:
         self.value_type = value_type
-        encoder = msgspec.json.Encoder(order="deterministic")
-        self._codec = StructuredCodec(
-            value_type, "JSON", encoder.encode, msgspec.json.Decoder(value_type)
-        )
+        self._codec = StructuredCodec(value_type, "JSON", encode_json, json_decoder(value_type))
 
     def __repr__(self) -> str:
         return f"JsonSerde({getattr(self.value_type, '__name__', self.value_type)})"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import msgspec
-
+from streamlog.serde.formats import encode_msgpack, msgpack_decoder
 from streamlog.serde.structured import StructuredCodec
 
 if TYPE_CHECKING:
@@ -22,14 +21,13 @@ class MsgpackSerde(Generic[T]):
 
     Args:
         value_type: Whatever msgspec knows: structs, dataclasses, typed dictionaries, attrs, unions,
-            dates, decimals and the plain types.
+            dates, decimals and the plain types; pydantic models and Protobuf messages as well.
     """
 
     def __init__(self, value_type: type[T]) -> None:
         self.value_type = value_type
-        encoder = msgspec.msgpack.Encoder(order="deterministic")
         self._codec = StructuredCodec(
-            value_type, "MessagePack", encoder.encode, msgspec.msgpack.Decoder(value_type)
+            value_type, "MessagePack", encode_msgpack, msgpack_decoder(value_type)
         )
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ import msgspec.inspect
 from streamlog.errors import UsageError
 from streamlog.serde.base import convert_each
 from streamlog.serde.errors import SerdeError, excerpt
+from streamlog.serde.formats import is_convertible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,7 +60,8 @@ class StructuredCodec(Generic[T]):
         if foreign is not None:
             raise UsageError(
                 f"{foreign.__name__} has no {format_name}: its fields are unknown",
-                hint="Use a msgspec.Struct, a dataclass or a plain type, or name a serde",
+                hint="Use a msgspec.Struct, a dataclass, a pydantic model or a plain type, or "
+                "name a serde",
             )
 
     def encode(self, value: T) -> bytes | None:
@@ -132,7 +134,7 @@ def foreign_class(info: object, seen: set[int] | None = None) -> type | None:
         return None
     seen.add(id(info))
     if isinstance(info, msgspec.inspect.CustomType):
-        return info.cls
+        return None if is_convertible(info.cls) else info.cls
     if isinstance(info, tuple):
         parts: tuple[object, ...] = info
     elif isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field):

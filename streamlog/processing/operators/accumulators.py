@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from streamlog.processing.operators.exact_sum import ExactSum, State
+from streamlog.serde.formats import encode_msgpack, msgpack_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ _PLAIN: Final = frozenset({str, int, float, bool, bytes})
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
 
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_encode: Final = encode_msgpack
 _decode_any: Final = msgspec.msgpack.Decoder().decode
 
 
@@ -49,7 +50,7 @@ class ValueCodec:
     def __init__(self, value_type: object) -> None:
         self._decode: Callable[[bytes], object] | None = None
         if value_type is not None:
-            self._decode = msgspec.msgpack.Decoder(cast("Any", value_type)).decode
+            self._decode = msgpack_decoder(cast("Any", value_type)).decode
 
     def check(self, value: object) -> None:
         """Refuses a value that could not be read back, at the record that brings it."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
-_encode_json = msgspec.json.Encoder(order="deterministic").encode
+from streamlog.serde.formats import encode_json as encode_json
 
 
 def encode_plain(value: object) -> bytes | None:
@@ -20,9 +18,4 @@ def encode_plain(value: object) -> bytes | None:
         return value  # type: ignore[return-value]
     if value is None:
         return None
-    return _encode_json(value)
-
-
-def encode_json(value: object) -> bytes:
-    """Returns JSON, dictionaries in sorted order, so that equal values have equal bytes."""
-    return _encode_json(value)
+    return encode_json(value)

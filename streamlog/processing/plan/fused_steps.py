@@ -11,8 +11,6 @@ import textwrap
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from streamlog.processing.dsl.message import Message
 from streamlog.processing.dsl.nodes import (
     AsyncMapNode,
@@ -39,6 +37,7 @@ from streamlog.processing.operators.plain import encode_plain
 from streamlog.processing.worker.outbox import Collector
 from streamlog.processing.worker.position import NO_TIME
 from streamlog.processing.worker.writers import LATE
+from streamlog.serde.formats import encode_msgpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +49,6 @@ TIMESTAMP: Final = "timestamps[i]"
 """The timestamp of the tree's own record."""
 TIME: Final = "times[i]"
 """The stream time of the tree's own record."""
-
-_encode_msgpack = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +337,6 @@ class StepWriter:
 def encoder_of_port(node: Node, port: int) -> Callable[[Any], bytes]:
     """Returns how values are written to a repartition topic: an operator's with their port."""
     if not isinstance(node, OperatorNode):
-        return _encode_msgpack
+        return encode_msgpack
     prefix = bytes([port])
-    return lambda value: prefix + _encode_msgpack(value)
+    return lambda value: prefix + encode_msgpack(value)
