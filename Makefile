@@ -39,6 +39,7 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+	$(BIN)/basedpyright
 
 imports: setup
 	$(BIN)/lint-imports
