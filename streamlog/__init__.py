@@ -28,9 +28,10 @@ if TYPE_CHECKING:
         top_k,
     )
     from streamlog.processing.dsl.change import Change
+    from streamlog.processing.dsl.global_table import GlobalTable
     from streamlog.processing.dsl.grouping import GroupedTable, cogroup
     from streamlog.processing.dsl.pipeline import Pipeline, pipeline
-    from streamlog.processing.dsl.stream import GlobalTable, Output, Stream
+    from streamlog.processing.dsl.stream import Output, Stream
     from streamlog.processing.dsl.table import Table
     from streamlog.processing.dsl.topic import Topic
     from streamlog.processing.dsl.windowed import Windowed
@@ -65,8 +66,9 @@ _MODULE_OF = {
         f"{_DSL}.aggregates",
     ),
     **dict.fromkeys(("Pipeline", "pipeline"), f"{_DSL}.pipeline"),
-    **dict.fromkeys(("GlobalTable", "Output", "Stream"), f"{_DSL}.stream"),
+    **dict.fromkeys(("Output", "Stream"), f"{_DSL}.stream"),
     "Change": f"{_DSL}.change",
+    "GlobalTable": f"{_DSL}.global_table",
     **dict.fromkeys(("GroupedTable", "cogroup"), f"{_DSL}.grouping"),
     "Table": f"{_DSL}.table",
     "Topic": f"{_DSL}.topic",

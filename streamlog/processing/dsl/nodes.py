@@ -233,6 +233,8 @@ class OperatorNode:
     """How far the timestamps of results may be behind the task's time: waiting and grace."""
     tick_ms: int | None = None
     """Multiples of this are when `advance` is called; `None`: never."""
+    silent: bool = False
+    """Whether nothing comes out of `advance`: it only forgets, so results are no tick behind."""
     wall: bool = False
     """Whether `tick` is called."""
     needs_key_order: bool = True

@@ -12,17 +12,22 @@ import typing
 from typing import TYPE_CHECKING, Annotated, Any, Generic, ParamSpec, TypeVar, overload
 
 from streamlog.errors import StreamlogError
+from streamlog.processing.dsl.change import nullable_type
 from streamlog.processing.dsl.checks import check_name, check_topic_name, plan_error
+from streamlog.processing.dsl.global_table import GlobalTable
 from streamlog.processing.dsl.graph import Graph
+from streamlog.processing.dsl.joining import table_of
 from streamlog.processing.dsl.location import Location, caller_location, function_location
 from streamlog.processing.dsl.nodes import SourceNode, TableNode, ToNode
 from streamlog.processing.dsl.options import IDLE_AFTER, STOP, PipelineOptions
-from streamlog.processing.dsl.stream import GlobalTable, Stream
+from streamlog.processing.dsl.stream import Stream
+from streamlog.processing.dsl.table import Table
 from streamlog.processing.dsl.topic import Topic
 from streamlog.processing.failures.policy import Skip, Stop, check_policy, suffixed
 from streamlog.processing.plan.build import build_plan
 from streamlog.processing.plan.naming import Naming
 from streamlog.serde.default import serde_for
+from streamlog.serde.nullable import NullableSerde
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +144,7 @@ def _suffixed(node: Node, suffix: str) -> Node:
 
 def _input(
     graph: Graph, name: str, annotation: object, location: Location, suffix: str
-) -> tuple[SourceNode | TableNode, Stream[Any] | GlobalTable[Any]]:
+) -> tuple[SourceNode | TableNode, Stream[Any] | Table[Any] | GlobalTable[Any]]:
     """The node and the handle of a parameter."""
     topic = Topic()
     if typing.get_origin(annotation) is Annotated:
@@ -147,9 +152,10 @@ def _input(
         topic = next((each for each in extras if isinstance(each, Topic)), topic)
     kind = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
-    if kind not in (Stream, GlobalTable) or len(arguments) != 1:
+    if kind not in (Stream, Table, GlobalTable) or len(arguments) != 1:
         raise plan_error(
-            f"parameter {name} is a {annotation!r}, but inputs are streams or global tables",
+            f"parameter {name} is a {annotation!r}, but inputs are streams, tables or global "
+            "tables",
             hint=_RIGHT_WAY,
             at=location,
         )
@@ -174,14 +180,16 @@ def _input(
     source = SourceNode(
         name=name,
         location=location,
-        value_type=value_type,
+        value_type=nullable_type(value_type) if kind is Table else value_type,
         topic=topic_name,
-        serde=serde,
+        serde=NullableSerde(serde) if kind is Table else serde,
         event_time=topic.event_time,
         on_error=None
         if topic.on_error is None
         else suffixed(check_policy(topic.on_error, f"{location}: input {name}"), suffix),
     )
+    if kind is Table:
+        return source, table_of(graph, source, None, value_type)
     return source, Stream(graph, source)
 
 

@@ -6,18 +6,13 @@ and each verb adds one step. Nothing here touches data.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Literal, NoReturn, TypeVar, get_origin, overload
+from typing import TYPE_CHECKING, TypeVar, get_origin
 
-from streamlog.processing.dsl import inference
-from streamlog.processing.dsl.checks import check_function, check_name, check_topic_name, plan_error
-from streamlog.processing.dsl.graph import refuse
+from streamlog.processing.dsl.checks import check_topic_name
 from streamlog.processing.dsl.grouping import GroupingVerbs
+from streamlog.processing.dsl.join_verbs import JoinVerbs
 from streamlog.processing.dsl.location import caller_location
-from streamlog.processing.dsl.nodes import (
-    JoinNode,
-    TableNode,
-    ToNode,
-)
+from streamlog.processing.dsl.nodes import ToNode
 from streamlog.processing.dsl.ordering import OrderingVerbs
 from streamlog.processing.dsl.shaping import ShapingVerbs
 from streamlog.processing.dsl.windowed import Windowed
@@ -26,10 +21,9 @@ from streamlog.processing.dsl.windowing import check_windowing
 from streamlog.processing.operators.plain import encode_json, encode_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from datetime import timedelta
 
-    from streamlog.processing.dsl.graph import Graph
     from streamlog.processing.dsl.nodes import RuntimeType, Value
     from streamlog.processing.dsl.windowing import Emit
     from streamlog.processing.windows.kinds import Windows
@@ -51,102 +45,11 @@ class Output:
         return f"<output {self.topic} at {self.node.location}>"
 
 
-class GlobalTable(Generic[T]):
-    """A small reference table, of which every worker keeps a whole copy.
-
-    The newest record of a key holds; a null value removes the key. It is loaded to its end before
-    the first event, and has no time: an event meets whatever holds when it is processed.
-    """
-
-    def __init__(self, graph: Graph, node: TableNode) -> None:
-        self.graph = graph
-        self.node = node
-
-    def __repr__(self) -> str:
-        return f"<global table {self.node.topic} at {self.node.location}>"
-
-    def __bool__(self) -> NoReturn:
-        refuse(self, "the truth", "To use it: stream.join(table, lambda value, row: …)")
-
-    def __len__(self) -> NoReturn:
-        refuse(self, "the length", "To use it: stream.join(table, lambda value, row: …)")
-
-    def __iter__(self) -> Iterator[T]:
-        refuse(self, "iteration", "To use it: stream.join(table, lambda value, row: …)")
-
-    def __getitem__(self, key: object) -> T:
-        refuse(self, "a row", "To look one up: stream.join(table, lambda value, row: …, key=…)")
-
-
-class Stream(ShapingVerbs[T], GroupingVerbs[T], OrderingVerbs[T]):
+class Stream(ShapingVerbs[T], JoinVerbs[T], GroupingVerbs[T], OrderingVerbs[T]):
     """Records of one type of value, each with a key and an event time; each verb adds one step.
 
     A source's key is the bytes of the record's key, until `key_by` chooses another.
     """
-
-    @overload
-    def join(
-        self,
-        table: GlobalTable[U],
-        function: Callable[[T, U], R],
-        *,
-        key: Callable[[T], object] | None = None,
-        how: Literal["inner"] = "inner",
-        to: type[R] | None = None,
-        name: str | None = None,
-    ) -> Stream[R]: ...
-
-    @overload
-    def join(
-        self,
-        table: GlobalTable[U],
-        function: Callable[[T, U | None], R],
-        *,
-        key: Callable[[T], object] | None = None,
-        how: Literal["left"],
-        to: type[R] | None = None,
-        name: str | None = None,
-    ) -> Stream[R]: ...
-
-    def join(
-        self,
-        table: GlobalTable[U],
-        function: Callable[..., R],
-        *,
-        key: Callable[[T], object] | None = None,
-        how: Literal["inner", "left"] = "inner",
-        to: type[R] | None = None,
-        name: str | None = None,
-    ) -> Stream[R]:
-        """Puts each value together with the row of a global table that has its key.
-
-        Args:
-            table: The table.
-            function: From the value and the row to the new value.
-            key: What to look up; by default the record's key.
-            how: "inner" leaves out records without a row, "left" gives `None` in its place.
-            to: The type of the new values, if neither annotation nor lambda tells it.
-            name: The step's name in messages.
-        """
-        check_function(function, "join", "lambda value, row: …")
-        if not isinstance(table, GlobalTable):
-            raise plan_error(
-                f"join takes a global table, this is {table!r}",
-                hint="Declare the parameter as GlobalTable[…]",
-            )
-        if how not in ("inner", "left"):
-            raise plan_error(f'how={how!r} is no kind of join; there are "inner" and "left"')
-        node = JoinNode(
-            name=check_name(name, None, f"join-{table.node.name}"),
-            location=caller_location(),
-            value_type=to or inference.result_type(function),
-            parent=self.node,
-            table=table.node,
-            function=function,
-            key=key,
-            how=how,
-        )
-        return self._next(node)
 
     def window(
         self, windows: Windows, *, grace: timedelta | None = None, emit: Emit = "final"

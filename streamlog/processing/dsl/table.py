@@ -12,11 +12,11 @@ Two streams of nodes stand behind a table, and each is drawn when a verb first n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.change import Change, change_type, nullable_type
-from streamlog.processing.dsl.checks import check_function, check_name, check_topic_name
+from streamlog.processing.dsl.checks import check_function, check_name, check_topic_name, plan_error
 from streamlog.processing.dsl.graph import refuse
 from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import FlatMapNode, MapNode, ToNode
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from streamlog.serde.base import Serde
 
 T = TypeVar("T")
+U = TypeVar("U")
 R = TypeVar("R")
 
 _HINT = "To look rows up: stream.join(table, lambda value, row: …)"
@@ -124,6 +125,133 @@ class Table(Generic[T]):
         from streamlog.processing.dsl.grouping import group_table
 
         return group_table(self, key, name)
+
+    @overload
+    def join(
+        self,
+        other: Table[U],
+        function: Callable[[T, U], R],
+        *,
+        how: Literal["inner"] = "inner",
+        to: type[R] | None = None,
+        name: str | None = None,
+    ) -> Table[R]: ...
+
+    @overload
+    def join(
+        self,
+        other: Table[U],
+        function: Callable[[T, U | None], R],
+        *,
+        how: Literal["left"],
+        to: type[R] | None = None,
+        name: str | None = None,
+    ) -> Table[R]: ...
+
+    @overload
+    def join(
+        self,
+        other: Table[U],
+        function: Callable[[T | None, U | None], R],
+        *,
+        how: Literal["outer"],
+        to: type[R] | None = None,
+        name: str | None = None,
+    ) -> Table[R]: ...
+
+    def join(
+        self,
+        other: Table[U],
+        function: Callable[..., R],
+        *,
+        how: Literal["inner", "left", "outer"] = "inner",
+        to: type[R] | None = None,
+        name: str | None = None,
+    ) -> Table[R]:
+        """Joins it with another table by key: the result changes whenever one of the two does.
+
+        Changes come out at once, so what may be seen for a moment depends on which of the two was
+        read first; what holds in the end does not.
+
+        Args:
+            other: The other table.
+            function: Makes a row of the two rows; what there is none of is `None`. It has to give
+                equal rows for equal rows, since what it gave before is taken out by calling it
+                again. If it returns `None` there is no row.
+            how: "inner" has rows for keys that both have, "left" for those of this table, "outer"
+                for those of either.
+            to: The type of the new rows, if neither annotation nor lambda tells it.
+            name: The step's name; by default it is derived from the two tables.
+        """
+        from streamlog.processing.dsl import joining
+
+        check_function(function, "join", "other, lambda row, other: …")
+        self._check_other(other, how, ("inner", "left", "outer"))
+        return joining.join_tables(self, other, function, how, to, name)
+
+    @overload
+    def join_on(
+        self,
+        other: Table[U],
+        function: Callable[[T, U], R],
+        *,
+        key: Callable[[T], object],
+        how: Literal["inner"] = "inner",
+        to: type[R] | None = None,
+        name: str | None = None,
+    ) -> Table[R]: ...
+
+    @overload
+    def join_on(
+        self,
+        other: Table[U],
+        function: Callable[[T, U | None], R],
+        *,
+        key: Callable[[T], object],
+        how: Literal["left"],
+        to: type[R] | None = None,
+        name: str | None = None,
+    ) -> Table[R]: ...
+
+    def join_on(
+        self,
+        other: Table[U],
+        function: Callable[..., R],
+        *,
+        key: Callable[[T], object],
+        how: Literal["inner", "left"] = "inner",
+        to: type[R] | None = None,
+        name: str | None = None,
+    ) -> Table[R]:
+        """Joins it with another table whose key is in its rows: orders with their customers.
+
+        The result has the keys of this table, and changes whenever a row of either does.
+
+        Args:
+            other: The other table.
+            function: Makes a row of the two rows, as in `join`.
+            key: From a row to the other table's key; `None` meets nothing.
+            how: "inner" leaves out rows without one of the other table, "left" keeps them.
+            to: The type of the new rows, if neither annotation nor lambda tells it.
+            name: Names the steps and topics between them; by default it is derived.
+        """
+        from streamlog.processing.dsl import joining
+
+        check_function(function, "join_on", "other, lambda row, other: …, key=lambda row: row.id")
+        check_function(key, "join_on", "other, function, key=lambda row: row.id")
+        self._check_other(other, how, ("inner", "left"))
+        return joining.join_by_foreign_key(self, other, function, key, how, to, name)
+
+    def _check_other(self, other: object, how: str, kinds: tuple[str, ...]) -> None:
+        from streamlog.processing.dsl import joining
+
+        if not isinstance(other, Table):
+            raise plan_error(
+                f"a table is joined with another table, this is {other!r}",
+                hint="A stream has no row for each key: stream.table(), or stream.join(table, …)",
+            )
+        joining.check_options({}, (), how, kinds, "a table")
+        joining.check_graph(self.graph, other.graph, other)
 
     def stream(self, *, name: str | None = None) -> Stream[T]:
         """Returns the new rows as a stream, one for each change; the ends of rows are left out."""

@@ -21,7 +21,7 @@ class Topic:
         name: The topic; by default the parameter's name.
         serde: How values are read; by default text for `str`, raw for `bytes`, else JSON.
         event_time: When a value happened, as a datetime with a time zone or in milliseconds since
-            1970; by default the record's timestamp.
+            1970; by default the record's timestamp, and that of a null value in any case.
         on_error: What happens to a record of it that cannot be read, or for which a function
             raises up to the first repartition: `stop()`, `skip()`, `retry(…)` or `dead_letter()`;
             by default what the pipeline says. Of a global table `stop()` or `skip()`, which leaves

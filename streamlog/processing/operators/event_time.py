@@ -18,10 +18,18 @@ TIMESTAMP_MAX_MS: Final = 253_402_300_799_999
 """The years 1 to 9999, which is what RFC 3339 and Python's `datetime` can say."""
 
 
-def event_times(function: Callable[[Any], object], values: list[Any], into: list[int]) -> None:
-    """Appends each value's event time to `into`, whose length tells where it failed."""
-    for value in values:
-        into.append(milliseconds_of(function(value)))  # noqa: PERF401 (its length is the index)
+def event_times(
+    function: Callable[[Any], object], values: list[Any], timestamps: list[int], into: list[int]
+) -> None:
+    """Appends each value's event time to `into`, whose length tells where it failed.
+
+    A null says nothing of when it happened: then it is the record's timestamp.
+    """
+    for index, value in enumerate(values):
+        if value is None:
+            into.append(timestamps[index])
+        else:
+            into.append(milliseconds_of(function(value)))
 
 
 def milliseconds_of(moment: object) -> int:

@@ -98,7 +98,9 @@ def own_lag(node: StatefulNode) -> int:
 
     An operator is told of time in ticks, so it may be behind by one of them as well.
     """
-    return node.grace_ms if isinstance(node, WindowNode) else node.lag_ms + (node.tick_ms or 0)
+    if isinstance(node, WindowNode):
+        return node.grace_ms
+    return node.lag_ms if node.silent else node.lag_ms + (node.tick_ms or 0)
 
 
 def _anchor(node: StatefulNode, parent: StreamNode) -> Anchor:

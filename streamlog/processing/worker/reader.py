@@ -115,7 +115,7 @@ class SourceReader:
         found: list[int] = []
         assert self._node.event_time is not None
         try:
-            event_times(self._node.event_time, values, found)
+            event_times(self._node.event_time, values, columns.timestamps, found)
         except Exception as error:
             offset = columns.offsets[len(found)]
             raise FunctionFailure(

@@ -356,7 +356,7 @@ hour = tumbling(timedelta(hours=1))
         (lambda o, c: o.map("item"), "map takes a function, this is 'item'"),
         (lambda o, c: o.map(coroutine), "is async"),
         (lambda o, c: o.merge(c), "merge takes another stream"),
-        (lambda o, c: o.join(o, lambda a, b: a), "join takes a global table"),
+        (lambda o, c: o.join("c", lambda a, b: a), "join takes a stream, a table or a global table"),
         (lambda o, c: o.join(c, lambda a, b: a, how="outer"), "is no kind of join"),
         (lambda o, c: o.window(timedelta(hours=1)), "window takes a kind of window"),
         (lambda o, c: tumbling(timedelta(0)), "at least 1"),
@@ -458,7 +458,7 @@ def test_inputs_need_annotations_that_say_what_they_are() -> None:
 
     for declared, message in [
         (bare, "has no annotation"),
-        (not_a_stream, "inputs are streams or global tables"),
+        (not_a_stream, "inputs are streams, tables or global tables"),
         (nothing, "reads nothing"),
         (unreadable, "complex has no JSON"),
         (unresolved, "not under TYPE_CHECKING"),
