@@ -19,14 +19,16 @@ UPRIGHT_MAX = 3
 
 
 @dataclass(slots=True)
-class _Rate:
+class Rate:
     """Records per second, from the counts of the last moments."""
 
+    window_s: float = RATE_WINDOW_S
     samples: list[tuple[float, int]] = field(default_factory=list)
 
     def update(self, now: float, count: int) -> float:
+        """Takes a count; returns the rate over the window."""
         self.samples.append((now, count))
-        while len(self.samples) > 2 and self.samples[1][0] <= now - RATE_WINDOW_S:
+        while len(self.samples) > 2 and self.samples[1][0] <= now - self.window_s:
             self.samples.pop(0)
         then, before = self.samples[0]
         span = now - then
@@ -38,7 +40,7 @@ class Figures:
     """Turns the worker's counters into rows; keeps what rates need."""
 
     status: RunStatus
-    _rates: dict[str, _Rate] = field(default_factory=dict)
+    _rates: dict[str, Rate] = field(default_factory=dict)
 
     def table(self, now: float, wall_ms: int) -> Table:
         """Returns one row for each pipeline; `now` is monotonic, in seconds."""
@@ -49,11 +51,11 @@ class Figures:
             ]
         )
         for name, figures in sorted(self.status.pipelines.items()):
-            rate = self._rates.setdefault(name, _Rate()).update(now, figures.records_in)
+            rate = self._rates.setdefault(name, Rate()).update(now, figures.records_in)
             table.rows.append(
                 [
                     name,
-                    figures.phase,
+                    phase_of(figures, now),
                     f"{figures.records_in:,}",
                     f"{rate:,.0f}",
                     f"{figures.lag:,}",
@@ -64,6 +66,19 @@ class Figures:
                 ]
             )
         return table
+
+
+def phase_of(figures: PipelineStatus, now: float) -> str:
+    """Says what a pipeline is at; while tasks are restored, how far they are."""
+    if figures.phase != "running" or not figures.restores:
+        return figures.phase
+    restores = figures.restores.values()
+    total = sum(each.total for each in restores)
+    done = total - sum(each.left for each in restores)
+    rate = sum(each.rate(now) for each in restores)
+    words = f"restoring {len(restores)} tasks: {done:,} of {total:,}, {rate:,.0f}/s"
+    left = [left for each in restores if (left := each.eta_s(now)) is not None]
+    return f"{words}, {max(left):.0f} s left" if len(left) == len(restores) else words
 
 
 def upright(table: Table) -> Table:

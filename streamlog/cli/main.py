@@ -24,6 +24,8 @@ TREE = (
     Entry("run", "Pipelines", "Run the pipelines of a file; a broker is embedded if none is named"),
     Entry("replay", "Pipelines", "Run an edited pipeline beside the live one; compare, swap in"),
     Entry("describe", "Pipelines", "Show a pipeline's plan: sub-topologies, topics, stores"),
+    Entry("ps", "Pipelines", "List pipelines: where they run, how far they are"),
+    Entry("top", "Pipelines", "Watch pipelines: rates, lag, checkpoints, live"),
     Entry("produce", "Data", "Send lines from stdin to a topic"),
     Entry("consume", "Data", "Print the records of topics"),
     Entry("topic", "Data", "Create, list, describe and delete topics"),

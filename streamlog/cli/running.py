@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -127,9 +127,10 @@ async def _run_here(
     logging.getLogger(run_worker.__module__).disabled = len(pipelines) == 1
     tune_collector()
     async with (
-        served_metrics(request.metrics, paths, quiet=request.quiet),
+        served_metrics(request.metrics, paths, quiet=request.quiet) as served,
         shown(status, quiet=request.quiet),
     ):
+        config = replace(config, metrics=served)
         try:
             await run_worker(pipelines, config, status, stop)
         except RecordFailure as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,17 @@ from streamlog.metrics.endpoint import open_endpoint
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from streamlog.metrics.endpoint import Endpoint, Routes
+    from streamlog.metrics.endpoint import Routes
 
 
 @asynccontextmanager
 async def served_metrics(
     address: str | None, routes: Routes, *, quiet: bool = False
-) -> AsyncIterator[Endpoint | None]:
-    """Serves routes while the block runs; says where. Without an address it does nothing."""
+) -> AsyncIterator[str | None]:
+    """Serves routes while the block runs, and says where; without an address it does nothing.
+
+    Yields the address at which others find it: this machine's name, if it listens on all.
+    """
     if address is None:
         await trio.lowlevel.checkpoint()
         yield None
@@ -30,4 +34,6 @@ async def served_metrics(
     async with open_endpoint(host, port, routes) as endpoint:
         if not quiet or port == 0:
             note(f"metrics on http://{format_address(endpoint.host, endpoint.port)}/metrics")
-        yield endpoint
+        is_everywhere = endpoint.host in ("0.0.0.0", "::")
+        host = socket.gethostname() if is_everywhere else endpoint.host
+        yield format_address(host, endpoint.port)

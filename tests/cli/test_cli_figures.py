@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamlog.cli.figures import Figures, summary_line
+from streamlog.cli.figures import Figures, phase_of, summary_line
 from streamlog.cli.output import Table, write_table
-from streamlog.processing.worker.status import RunStatus
+from streamlog.processing.worker.placement import TaskName
+from streamlog.processing.worker.status import RestoreFigures, RunStatus
 
 if TYPE_CHECKING:
     import pytest
@@ -47,3 +48,16 @@ def test_a_piped_table_is_tab_separated(capsys: pytest.CaptureFixture[str]) -> N
 def test_json_keeps_numbers_and_nulls(capsys: pytest.CaptureFixture[str]) -> None:
     write_table(Table(["NAME", "LOG-END"], [["ä", None]]), as_json=True)
     assert capsys.readouterr().out == '[{"name": "ä", "log_end": null}]\n'
+
+
+def test_restores_say_how_far_they_are() -> None:
+    pipeline = RunStatus().of("totals")
+    pipeline.phase = "running"
+    for partition in range(2):
+        restore = RestoreFigures(began_at=0.0)
+        restore.aim(0, 2_000)
+        pipeline.restores[TaskName("by-user", partition)] = restore
+    assert phase_of(pipeline, 1.0) == "restoring 2 tasks: 0 of 4,000, 0/s"
+    for restore in pipeline.restores.values():
+        restore.advance(500, 400)
+    assert phase_of(pipeline, 2.0) == "restoring 2 tasks: 1,000 of 4,000, 400/s, 6 s left"

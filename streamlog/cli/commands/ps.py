@@ -1,0 +1,72 @@
+"""`streamlog ps`: which pipelines there are, where they run and how far they are."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from streamlog.cli.command import Command, invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamlog.client.admin.admin import Admin
+    from streamlog.processing.worker.overview import PipelineSeen
+
+
+@click.command(
+    "ps",
+    cls=Command,
+    examples="""
+    streamlog ps
+    streamlog ps totals --tasks
+    streamlog ps --running --format json -b kafka:9092
+    """,
+)
+@click.argument("names", metavar="[PIPELINE...]", nargs=-1)
+@click.option("--tasks", is_flag=True, help="A line for each task")
+@click.option("--running", is_flag=True, help="Only pipelines that have workers")
+def command(names: tuple[str, ...], tasks: bool, running: bool) -> None:
+    """Show the pipelines of a cluster: their workers, lag and last checkpoints."""
+    from streamlog.cli.loop import run_async
+
+    given = invocation()
+
+    async def main() -> None:
+        from streamlog.cli.connection import open_connection
+        from streamlog.cli.output import write_table
+        from streamlog.cli.standing import tasks_table, workers_table
+
+        async with open_connection(given.settings) as (_, admin):
+            seen = await named_pipelines(admin, names)
+        if running:
+            seen = [each for each in seen if each.workers]
+        table = tasks_table if tasks else workers_table
+        write_table(table(seen, time.time_ns() // 1_000_000), as_json=given.is_json)
+
+    run_async(main, verbosity=given.verbosity)
+
+
+async def named_pipelines(admin: Admin, names: Sequence[str]) -> list[PipelineSeen]:
+    """Returns the pipelines of these names, or all if there are none.
+
+    Raises:
+        NotFoundError: If one is not there.
+    """
+    from streamlog.config import did_you_mean
+    from streamlog.errors import NotFoundError
+    from streamlog.processing.worker.overview import look
+
+    seen = await look(admin, names or None)
+    there = {each.name for each in seen}
+    for name in names:
+        if name not in there:
+            known = [each.name for each in await look(admin)]
+            nearest = did_you_mean(name, known)
+            raise NotFoundError(
+                f'no pipeline "{name}" runs or has run on this cluster',
+                hint=nearest or "See them: streamlog ps",
+            )
+    return seen

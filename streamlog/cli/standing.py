@@ -1,0 +1,199 @@
+"""Running pipelines as tables: what `ps`, `top` and `describe --running` show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from streamlog.cli.figures import Rate, instant
+from streamlog.cli.output import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from streamlog.cli.output import Cell
+    from streamlog.client.values import TopicPartition
+    from streamlog.processing.worker.overview import PipelineSeen, TaskSeen, WorkerSeen
+    from streamlog.processing.worker.watching import WorkerFigures
+
+RATE_WINDOW_S = 5.0
+"""Committed offsets move at checkpoints only, a second apart."""
+STALE_RATE = 0.5
+"""Records per second below which nobody can say how long a lag takes."""
+
+
+def workers_table(pipelines: Sequence[PipelineSeen], wall_ms: int) -> Table:
+    """Returns a row for each worker of each pipeline; a stopped pipeline has one without a host."""
+    table = Table(
+        [
+            *("PIPELINE", "STATE", "HOST", "PID", "TASKS", "LAG"),
+            *("STREAM TIME", "CHECKPOINT AGE", "METRICS"),
+        ]
+    )
+    for pipeline in pipelines:
+        for worker in pipeline.workers or (None,):
+            total = pipeline.total(worker)
+            table.rows.append(
+                [
+                    pipeline.name,
+                    pipeline.state,
+                    *_where(worker),
+                    total.tasks,
+                    total.lag,
+                    instant(total.stream_time_ms),
+                    age(total.checkpoint_ms, wall_ms),
+                    None if worker is None else worker.word.metrics,
+                ]
+            )
+    return table
+
+
+def tasks_table(pipelines: Sequence[PipelineSeen], wall_ms: int) -> Table:
+    """Returns a row for each task."""
+    table = Table(
+        [
+            *("PIPELINE", "TOPIC", "PARTITION", "HOST", "PID", "OFFSET", "END", "LAG"),
+            *("CHECKPOINT", "CHECKPOINT AGE", "STREAM TIME"),
+        ]
+    )
+    for pipeline in pipelines:
+        for task in pipeline.tasks:
+            table.rows.append(
+                [
+                    pipeline.name,
+                    task.input.topic,
+                    task.input.partition,
+                    *_where(task.worker),
+                    task.offset,
+                    task.end,
+                    task.lag,
+                    task.sequence,
+                    age(task.checkpoint_ms, wall_ms),
+                    instant(task.stream_time_ms),
+                ]
+            )
+    return table
+
+
+def _where(worker: WorkerSeen | None) -> tuple[str | None, int | None]:
+    """The host and the process id, as far as they are known."""
+    return (None, None) if worker is None else (worker.host, worker.word.pid or None)
+
+
+def age(moment_ms: int | None, wall_ms: int) -> str | None:
+    """Writes how long ago something was.
+
+    >>> age(1_000, 3_500), age(0, 200_000), age(None, 0)
+    ('2.5 s', '3 min', None)
+    """
+    return None if moment_ms is None else span(max(wall_ms - moment_ms, 0) / 1000)
+
+
+def span(seconds: float) -> str:
+    """Writes a duration as people say it.
+
+    >>> span(0.04), span(95), span(7_300), span(400_000)
+    ('0.0 s', '95 s', '2.0 h', '4.6 d')
+    """
+    for unit, size, upto in (("s", 1, 10), ("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < upto:
+            digits = 1 if upto in (10, 172_800) else 0
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds / 86_400:.1f} d"
+
+
+@dataclass(slots=True)
+class TopFigures:
+    """Turns one look after the other into rows with rates; keeps what these need."""
+
+    _rates: dict[tuple[str, TopicPartition | None], Rate] = field(default_factory=dict)
+
+    def pipelines(
+        self,
+        seen: Sequence[PipelineSeen],
+        now: float,
+        wall_ms: int,
+        workers: Mapping[str, WorkerFigures],
+    ) -> Table:
+        """Returns a row for each pipeline; `now` is monotonic, in seconds."""
+        table = Table(
+            [
+                *("PIPELINE", "STATE", "WORKERS", "TASKS", "RESTORING", "RECORDS/S", "LAG"),
+                *("DRAINED IN", "STREAM TIME", "CHECKPOINT AGE", "STATE MB", "LATE"),
+            ]
+        )
+        for pipeline in seen:
+            total = pipeline.total()
+            rate = self._rate((pipeline.name, None), now, total.offset)
+            own = [
+                figures
+                for worker in pipeline.workers
+                if (figures := workers.get(worker.word.metrics or "")) is not None
+            ]
+            whole = bool(own) and len(own) == len(pipeline.workers)
+            table.rows.append(
+                [
+                    pipeline.name,
+                    pipeline.state,
+                    len(pipeline.workers),
+                    total.tasks,
+                    int(_sum(own, pipeline.name, "restoring_tasks")) if whole else None,
+                    round(rate),
+                    total.lag,
+                    drained_in(total.lag, rate),
+                    instant(total.stream_time_ms),
+                    age(total.checkpoint_ms, wall_ms),
+                    round(_sum(own, pipeline.name, "state_bytes") / 1e6, 1) if whole else None,
+                    int(_sum(own, pipeline.name, "late_records_total")) if whole else None,
+                ]
+            )
+        return table
+
+    def tasks(self, seen: Sequence[PipelineSeen], now: float, wall_ms: int) -> Table:
+        """Returns a row for each task, those that are most behind first."""
+        table = Table(
+            [
+                *("PIPELINE", "TASK", "HOST", "PID", "RECORDS/S", "LAG", "DRAINED IN"),
+                *("STREAM TIME", "CHECKPOINT AGE"),
+            ]
+        )
+        rows: list[tuple[int, list[Cell]]] = []
+        for pipeline in seen:
+            for task in pipeline.tasks:
+                rate = self._rate((pipeline.name, task.input), now, task.offset or 0)
+                rows.append((task.lag or 0, self._row(pipeline.name, task, rate, wall_ms)))
+        rows.sort(key=lambda row: -row[0])
+        table.rows += [row for _, row in rows]
+        return table
+
+    @staticmethod
+    def _row(pipeline: str, task: TaskSeen, rate: float, wall_ms: int) -> list[Cell]:
+        return [
+            pipeline,
+            f"{task.input.topic}[{task.input.partition}]",
+            *_where(task.worker),
+            round(rate),
+            task.lag,
+            drained_in(task.lag or 0, rate),
+            instant(task.stream_time_ms),
+            age(task.checkpoint_ms, wall_ms),
+        ]
+
+    def _rate(self, key: tuple[str, TopicPartition | None], now: float, count: int) -> float:
+        # A rewound group has gone back, and works all the same.
+        return max(self._rates.setdefault(key, Rate(RATE_WINDOW_S)).update(now, count), 0.0)
+
+
+def _sum(workers: Sequence[WorkerFigures], pipeline: str, name: str) -> float:
+    return sum(each.sum_of(name, pipeline) for each in workers)
+
+
+def drained_in(lag: int, rate: float) -> str | None:
+    """Says how long a lag takes at a rate, if nothing more comes.
+
+    >>> drained_in(0, 5.0), drained_in(1_000, 500.0), drained_in(10, 0.0)
+    ('now', '2.0 s', 'stalled')
+    """
+    if not lag:
+        return "now"
+    return span(lag / rate) if rate >= STALE_RATE else "stalled"
