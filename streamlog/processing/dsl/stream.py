@@ -14,6 +14,7 @@ from streamlog.processing.dsl.join_verbs import JoinVerbs
 from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import ToNode
 from streamlog.processing.dsl.ordering import OrderingVerbs
+from streamlog.processing.dsl.processor import ProcessVerb
 from streamlog.processing.dsl.shaping import ShapingVerbs
 from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.dsl.windowed_stream import WindowedStream
@@ -45,7 +46,7 @@ class Output:
         return f"<output {self.topic} at {self.node.location}>"
 
 
-class Stream(ShapingVerbs[T], JoinVerbs[T], GroupingVerbs[T], OrderingVerbs[T]):
+class Stream(ShapingVerbs[T], JoinVerbs[T], GroupingVerbs[T], OrderingVerbs[T], ProcessVerb[T]):
     """Records of one type of value, each with a key and an event time; each verb adds one step.
 
     A source's key is the bytes of the record's key, until `key_by` chooses another.
