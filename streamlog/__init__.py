@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from streamlog.processing.dsl.change import Change
     from streamlog.processing.dsl.global_table import GlobalTable
     from streamlog.processing.dsl.grouping import GroupedTable, cogroup
+    from streamlog.processing.dsl.ordered_stream import OrderedStream
     from streamlog.processing.dsl.pipeline import Pipeline, pipeline
+    from streamlog.processing.dsl.processor import (
+        List,
+        Map,
+        Processor,
+        ProcessorContext,
+        Timer,
+        Value,
+    )
     from streamlog.processing.dsl.stream import Output, Stream
     from streamlog.processing.dsl.table import Table
     from streamlog.processing.dsl.topic import Topic
@@ -70,6 +79,10 @@ _MODULE_OF = {
     "Change": f"{_DSL}.change",
     "GlobalTable": f"{_DSL}.global_table",
     **dict.fromkeys(("GroupedTable", "cogroup"), f"{_DSL}.grouping"),
+    "OrderedStream": f"{_DSL}.ordered_stream",
+    **dict.fromkeys(
+        ("List", "Map", "Processor", "ProcessorContext", "Timer", "Value"), f"{_DSL}.processor"
+    ),
     "Table": f"{_DSL}.table",
     "Topic": f"{_DSL}.topic",
     "Windowed": f"{_DSL}.windowed",
@@ -85,11 +98,18 @@ __all__ = [
     "Change",
     "GlobalTable",
     "GroupedTable",
+    "List",
+    "Map",
+    "OrderedStream",
     "Output",
     "Pipeline",
+    "Processor",
+    "ProcessorContext",
     "Stream",
     "Table",
+    "Timer",
     "Topic",
+    "Value",
     "Windowed",
     "cogroup",
     "collect",
