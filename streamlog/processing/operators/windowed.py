@@ -67,6 +67,11 @@ class WindowStep:
         """Returns what makes the step's rows."""
         return row_factory(self.aggregates)
 
+    @property
+    def can_merge_again(self) -> bool:
+        """Whether a row that another took in is still good: of all that need no maker it is."""
+        return all(spec.make is None for spec in self.aggregates)
+
     def due(self, time: int) -> int:
         """Returns when a change of a writer's time comes out: at the end of its interval."""
         assert self.interval_ms is not None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamlog.processing.dsl.windowed import Windowed, utc
 from streamlog.processing.operators.operator import NOTHING, Operator
 from streamlog.processing.operators.windowed import Mark
 from streamlog.processing.operators.windowed_rows import TimedRows
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from streamlog.processing.operators.operator import OperatorContext, Result, Value
     from streamlog.processing.operators.windowed import WindowStep
+    from streamlog.processing.operators.windowed_rows import Rows, Times
     from streamlog.processing.windows.kinds import ClockWindows
 
 
@@ -45,6 +47,9 @@ class ClockWindowed(Operator):
         self._begin = self._end = 0
         """Between these, moments have the same windows."""
         self._ends: tuple[int, ...] = ()
+        self._slot: list[tuple[int, Times, Rows]] = []
+        self._edition = -1
+        """Of the rows, when the slot was made."""
 
     def process(
         self, port: int, key: bytes | None, value: Value, timestamp: int, time: int, writer: int
@@ -53,30 +58,32 @@ class ClockWindowed(Operator):
         step = self._step
         if not self._begin <= timestamp < self._end:
             self._begin, self._end, self._ends = self._windows.slot(timestamp)
-        ends = self._ends
+            self._edition = -1
         over = max(time - step.grace_ms, self._mark.time + 1)
-        if ends[0] <= over:
-            ends = tuple([end for end in ends if end > over])
-            if not ends:
-                self.late += 1
-                return NOTHING
+        if self._ends[-1] <= over:
+            self.late += 1
+            return NOTHING
         selected = self._select(value)
         if step.interval_ms is not None:
             due = step.due(time)
-            for end in ends:
-                self._pending.row((due, end), key).add(selected, timestamp, writer)
+            for end in self._ends:
+                if end > over:
+                    self._pending.row((due, end), key).add(selected, timestamp, writer)
             return NOTHING
         rows = self._rows
-        changed = step.changes
+        if self._edition != rows.edition:
+            self._slot = [(end, (end,), rows.window((end,))) for end in self._ends]
+            self._edition = rows.edition
         results: list[Result] = []
-        for end in ends:
-            found = rows.window((end,))
-            row = found.get(key)
+        for end, times, window in self._slot:
+            if end <= over:
+                continue
+            row = window.get(key)
             if row is None:
-                row = rows.touch((end,), key)
+                row = rows.touch(times, key)
                 self._count()
             row.add(selected, timestamp, writer)
-            if changed:
+            if step.changes:
                 result = step.result(self._windows.start_of(end), end, row)
                 results.append((key, result, min(end - 1, time)))
         return results
@@ -119,8 +126,10 @@ class ClockWindowed(Operator):
             (end,) = times
             rows = self._rows.take(times)
             if final:
-                start = self._windows.start_of(end)
-                results += [(key, step.result(start, end, row), end - 1) for key, row in rows]
+                first, last, build = utc(self._windows.start_of(end)), utc(end), step.build
+                results += [
+                    (key, Windowed(first, last, build(row.results())), end - 1) for key, row in rows
+                ]
         self._count()
         return results
 

@@ -57,6 +57,9 @@ class TimedRows(RowTable):
         self._kept: dict[Times, Rows] = {}
         self._kept_count = 0
         self._persisted: set[Times] = set(self._stored_times())
+        self._taken: list[bytes] = []
+        self.edition = 0
+        """Changes when what `window` returned is not to be used any more."""
         self.opened = 0
         """Rows made less rows taken, since this was last read and set to 0."""
 
@@ -100,6 +103,7 @@ class TimedRows(RowTable):
 
     def take(self, times: Times) -> list[tuple[bytes | None, Row]]:
         """Removes the rows of a time; returns them by key."""
+        self.edition += 1
         rows = self._dirty.pop(times, {})
         kept = self._kept.pop(times, None)
         if kept is not None:
@@ -108,8 +112,8 @@ class TimedRows(RowTable):
         if times in self._persisted:
             self._persisted.discard(times)
             prefix = _name(times)
-            for name, stored in list(self.scan_prefix(prefix)):
-                self.delete(name)
+            for name, stored in self.scan_prefix(prefix):
+                self._taken.append(name)
                 key = key_of(name[len(prefix) :], _long_key(stored, name[len(prefix)]))
                 if key not in rows:
                     rows[key] = self._factory.decode(_contents(key, stored))
@@ -118,18 +122,20 @@ class TimedRows(RowTable):
 
     def changes(self) -> list[Change]:
         """Returns what the next checkpoint has to write."""
+        changes: list[Change] = [(self._prefix + name, None) for name in self._taken]
         for times, rows in self._dirty.items():
-            prefix = _name(times)
-            for key, row in rows.items():
-                self.put(prefix + token_of(key), row_value(key, row.encode()))
-        return super().changes()
+            prefix = self._prefix + _name(times)
+            changes += [
+                (prefix + token_of(key), row_value(key, row.encode())) for key, row in rows.items()
+            ]
+        return changes
 
     def committed(self) -> None:
         """What `changes` returned is on disk now."""
-        # The rows are kept as objects, not as bytes; what was read as missing may be there now.
-        for name in self._changed:
-            self._clean.pop(name, None)
-        self._changed.clear()
+        # What was read as missing may be there now; rows are kept as objects, not as bytes.
+        self._clean.clear()
+        self._taken = []
+        self.edition += 1
         for times, rows in self._dirty.items():
             if not rows:
                 continue

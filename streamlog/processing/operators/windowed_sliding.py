@@ -14,7 +14,7 @@ defines windows likewise: one that ends with it, if it is in that, and one that 
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from streamlog.processing.operators.operator import NOTHING, Operator
 from streamlog.processing.operators.windowed import Mark, order_of
@@ -22,13 +22,18 @@ from streamlog.processing.operators.windowed_rows import TimedRows
 from streamlog.processing.operators.windowed_spans import Span, Spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from streamlog.processing.operators.accumulators import Row, RowFactory
+    from streamlog.processing.operators.accumulators import Row
     from streamlog.processing.operators.operator import OperatorContext, Result, Value
     from streamlog.processing.operators.windowed import WindowStep
     from streamlog.processing.operators.windowed_spans import KeySpans
     from streamlog.processing.windows.sliding import SlidingWindows
+
+
+_ENDS_FEW: Final = 2
+_SPANS_FEW: Final = 8
+"""Up to so many windows or rows it is quicker to look at all of them."""
 
 
 class SlidingWindowed(Operator):
@@ -49,6 +54,7 @@ class SlidingWindowed(Operator):
         self._span_ms = windows.span_ms
         self._step = step
         self._select = step.selection()
+        self._reusable = step.can_merge_again
         self._final = not step.changes and step.interval_ms is None
 
     def process(
@@ -165,12 +171,32 @@ class SlidingWindowed(Operator):
         """The values of windows with rising ends, as far as they hold something."""
         if not ends:
             return
-        spans = found.spans[found.from_start(ends[0] - self._span_ms) :]
-        slide = _Slide(spans, self._span_ms, self._factory)
+        length = self._span_ms
+        spans = found.spans[found.from_start(ends[0] - length) : found.from_start(ends[-1] + 1)]
+        few = len(ends) <= _ENDS_FEW or len(spans) <= _SPANS_FEW
+        slide = None if few else _Slide(spans, length, self._merged)
         for end in ends:
-            row = slide.to(end)
+            row = self._held(spans, end) if slide is None else slide.held(end)
             if row is not None:
-                yield end, self._step.result(end - self._span_ms, end, row)
+                yield end, self._step.result(end - length, end, row)
+
+    def _held(self, spans: list[Span], end: int) -> Row | None:
+        """What a window holds, if it holds something; looks at all of it."""
+        start = end - self._span_ms
+        return self._merged(
+            [span.row for span in spans if start <= span.start <= end and span.end <= end]
+        )
+
+    def _merged(self, rows: list[Row]) -> Row | None:
+        """A new row of several, in the order of their coming, which stay as they are."""
+        if not rows:
+            return None
+        factory = self._factory
+        merged = factory.new()
+        for row in rows:
+            # Merging may use up what it takes.
+            merged.merge(row if self._reusable else factory.decode(row.encode()))
+        return merged
 
     def _apply(self, through: int | None) -> list[Result]:
         """Adds what was noted for the intervals that are over, and shows changed windows."""
@@ -198,15 +224,13 @@ class SlidingWindowed(Operator):
         spans = found.spans
         results: list[Result] = []
         if self._final:
-            ends: set[int] = set()
-            for span in spans:
-                if span.start > over:
-                    break
+            made = spans[: found.from_start(over - length)]
+            begin = found.from_start(before - length)
+            ends = {span.start + length + 1 for span in made[begin:]}
+            for span in spans[found.from_start(before + 1) : found.from_start(over + 1)]:
                 if span.end == span.start:
                     ends.add(span.start)
-                ends.add(span.start + length + 1)
-            closing = sorted(each for each in ends if before < each <= over)
-            results = [(found.key, value, end) for end, value in self._results(found, closing)]
+            results = [(found.key, value, end) for end, value in self._results(found, sorted(ends))]
         count = 0
         while count < len(spans) and spans[count].start + length < over:
             self._spans.forget(spans[count])
@@ -226,63 +250,45 @@ class _Slide:
     Args:
         spans: By start and end.
         length: Of the windows.
-        factory: Makes rows.
+        merged: Makes a new row of several, which stay as they are.
     """
 
-    def __init__(self, spans: list[Span], length: int, factory: RowFactory) -> None:
+    def __init__(
+        self, spans: list[Span], length: int, merged: Callable[[list[Row]], Row | None]
+    ) -> None:
         # Those that are not in all windows that hold their time are few, and looked at one by one.
-        self._spans = [span for span in spans if span.end == span.start]
+        self._rows = [(span.start, span.row) for span in spans if span.end == span.start]
         self._edges = [span for span in spans if span.end != span.start]
         self._length = length
-        self._factory = factory
+        self._merged = merged
         self._low = self._middle = self._high = 0
-        self._front: list[bytes] = []
-        self._back: Row | None = None
+        self._front: list[Row | None] = []
+        self._back: list[Row] = []
 
-    def to(self, end: int) -> Row | None:
+    def held(self, end: int) -> Row | None:
         """Returns what the window with this end holds, if it holds something; ends must rise."""
-        spans = self._spans
+        rows = self._rows
         start = end - self._length
-        while self._high < len(spans) and spans[self._high].start <= end:
-            row = self._copy(spans[self._high].row.encode())
-            if self._back is None:
-                self._back = row
-            else:
-                self._back.merge(row)
+        while self._high < len(rows) and rows[self._high][0] <= end:
+            self._back.append(rows[self._high][1])
             self._high += 1
-        while self._low < self._high and spans[self._low].start < start:
+        while self._low < self._high and rows[self._low][0] < start:
             if self._low == self._middle:
                 self._turn()
             self._low += 1
             self._front.pop()
-        parts: list[bytes] = []
-        if self._low < self._middle:
-            parts.append(self._front[-1])
-        if self._back is not None:
-            parts.append(self._back.encode())
-        parts += [
-            edge.row.encode() for edge in self._edges if start <= edge.start and edge.end <= end
-        ]
-        if not parts:
-            return None
-        found = self._copy(parts[0])
-        for part in parts[1:]:
-            found.merge(self._copy(part))
-        return found
+        if len(self._back) > 1:
+            self._back = [row for row in [self._merged(self._back)] if row is not None]
+        front = [row for row in self._front[-1:] if row is not None]
+        edges = [edge.row for edge in self._edges if start <= edge.start and edge.end <= end]
+        return self._merged([*front, *self._back, *edges])
 
     def _turn(self) -> None:
         """Makes the rows from `_low` on the front; nothing is behind it then."""
         self._front = []
-        merged: bytes | None = None
-        for span in reversed(self._spans[self._low : self._high]):
-            row = self._copy(span.row.encode())
-            if merged is not None:
-                row.merge(self._copy(merged))
-            merged = row.encode()
+        merged: Row | None = None
+        for _, row in reversed(self._rows[self._low : self._high]):
+            merged = self._merged([row] if merged is None else [row, merged])
             self._front.append(merged)
         self._middle = self._high
-        self._back = None
-
-    def _copy(self, data: bytes) -> Row:
-        """A row that may be used up; merging uses up what it takes."""
-        return self._factory.decode(data)
+        self._back = []

@@ -131,6 +131,7 @@ class Spans(RowTable):
         self._kept_count = 0
         self._heap: list[tuple[int, int]] = []
         self._waiting: dict[int, list[KeySpans]] = {}
+        self._removed: list[bytes] = []
         self._passed: int | None = None
         """What is due up to here on disk has been taken since the operator was made."""
 
@@ -194,17 +195,21 @@ class Spans(RowTable):
     def forget(self, span: Span) -> None:
         """Has a span's row removed; the caller takes it from its key's spans."""
         if span.stored is not None:
-            self.delete(span.stored)
+            self._removed.append(span.stored)
 
     # Disk.
 
     def changes(self) -> list[Change]:
         """Returns what the next checkpoint has to write."""
+        prefix = self._prefix
+        changes: list[Change] = []
         for found in self._dirty.values():
             token = token_of(found.key)
-            for span in found.spans:
-                if span.dirty:
-                    self._write(token, span)
+            changes += [
+                (prefix + self._name(token, span), _contents(span))
+                for span in found.spans
+                if span.dirty
+            ]
             due = self._due(found.spans) if found.spans else None
             if due != found.stored_due:
                 if found.stored_due is not None:
@@ -212,26 +217,26 @@ class Spans(RowTable):
                 if due is not None:
                     self.dues.put(time_name(due) + token, _encode(kept_key(found.key, token)))
                 found.stored_due = due
-        return super().changes()
+        # A row may have been removed and made again.
+        return [(prefix + name, None) for name in self._removed] + changes
 
-    def _write(self, token: bytes, span: Span) -> None:
+    def _name(self, token: bytes, span: Span) -> bytes:
+        """The name under which a span is written; the one that it had is removed."""
         name = token + time_name(span.start)
         if self._named_by_end:
             name += time_name(span.end)
-        if span.stored is not None and span.stored != name:
-            self.delete(span.stored)
-        span.stored = name
-        contents = [span.start, span.end, span.shown, span.row.encode()]
-        self.put(name, _encode(contents))
-        span.dirty = False
+        if span.stored != name:
+            self.forget(span)
+            span.stored = name
+        return name
 
     def committed(self) -> None:
         """What `changes` returned is on disk now."""
-        # Spans are kept as objects, not as bytes.
-        self._changed.clear()
-        self._clean.clear()
+        self._removed = []
         for key, found in self._dirty.items():
             found.scheduled = None
+            for span in found.spans:
+                span.dirty = False
             if found.spans:
                 self._kept[key] = found
                 self._kept_count += len(found.spans)
@@ -255,6 +260,10 @@ class Spans(RowTable):
         if found.spans:
             found.stored_due = self._due(found.spans)
         return found
+
+
+def _contents(span: Span) -> bytes:
+    return _encode([span.start, span.end, span.shown, span.row.encode()])
 
 
 def _order(span: Span) -> tuple[int, int]:
