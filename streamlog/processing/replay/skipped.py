@@ -99,7 +99,8 @@ async def _newest_event_time(
         count = sum(1 for offset in columns.offsets if offset < stop)
         found: list[int] = []
         assert node.event_time is not None
-        event_times(node.event_time, node.serde.decode_all(columns.values[:count]), found)
+        values = node.serde.decode_all(columns.values[:count])
+        event_times(node.event_time, values, columns.timestamps, found)
         times.append(max(found, default=NEVER))
 
     begins = {each: max(starts[each], stop - READ_BACK) for each, stop in stops.items()}
