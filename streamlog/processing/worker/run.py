@@ -36,6 +36,7 @@ from streamlog.processing.worker.assignor import TaskAssignor
 from streamlog.processing.worker.config import CHUNK_RECORDS
 from streamlog.processing.worker.copies import find_copies
 from streamlog.processing.worker.ending import watch_for_the_end
+from streamlog.processing.worker.garbage import seldom_collected
 from streamlog.processing.worker.keeper import keep_copies
 from streamlog.processing.worker.pipeline_worker import PipelineWorker
 from streamlog.processing.worker.setting import Setting
@@ -110,9 +111,10 @@ async def run_worker(
 
     for pipeline in pipelines:
         pipeline.plan()  # What is wrong with one is said before any has begun.
-    async with trio.open_nursery() as nursery:
-        for pipeline in pipelines:
-            nursery.start_soon(run_one, pipeline)
+    with seldom_collected():
+        async with trio.open_nursery() as nursery:
+            for pipeline in pipelines:
+                nursery.start_soon(run_one, pipeline)
     for failure in failures:
         raise failure
 
