@@ -33,6 +33,10 @@ class StateError(StorageError):
     """The local state cannot be read or written."""
 
 
+class HistoryError(RefusedError):
+    """A rewind goes further back than what is kept."""
+
+
 class ChangelogError(StorageError):
     """A changelog holds something that no checkpoint writes."""
 

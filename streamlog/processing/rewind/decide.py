@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from streamlog.processing.worker.placement import TaskName
 
 START = KeptCheckpoint(TaskMeta(), 0, 0)
+EVERYTHING = NO_SEQUENCE + 1
+"""A cut before all that was ever written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +54,6 @@ class TaskPast:
     log_start: int
     """Of its input."""
     log_end: int
-    epoch: int = 0
-    """Of the rewind in this task; 0 while it is only planned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,8 @@ class Choice:
     to: KeptCheckpoint
     steps: int
     """Of the history to undo."""
-    withdrawn: Mapping[int, Withdrawal]
-    """Of its writers: what does not count any more."""
+    cuts: Mapping[int, int]
+    """Of its writers: from which sequence on what they wrote does not count any more."""
     anew: bool
     """Whether it reads its log from its start, because the history does not reach."""
     log_start: int
@@ -85,7 +85,7 @@ class Choice:
     @property
     def touched(self) -> bool:
         """Whether anything of it changes."""
-        return self.moved or bool(self.withdrawn)
+        return self.moved or bool(self.cuts)
 
 
 @dataclass(slots=True)
@@ -122,15 +122,19 @@ def decide(
         target = _clock_of(target, outline, pasts)
     for sub in outline.subs:
         for name in sorted(name for name in pasts if name.sub_topology == sub.name):
-            withdrawn = {
-                writer: (pasts[each].epoch, cut_of(chosen[each].to.meta))
-                for writer, each in writers_of(sub, pasts).items()
+            writers = writers_of(sub, pasts)
+            cuts = {
+                writer: cut_of(chosen[each].to.meta)
+                for writer, each in writers.items()
                 if chosen[each].touched
             }
-            steps = _choose(pasts[name], target, withdrawn, is_source=not sub.writers)
+            steps = _choose(pasts[name], target, cuts, is_source=not sub.writers)
             if steps is None and not rebuild:
                 decision.out_of_reach.append(name)
-            choice = _choice(sub, name, pasts[name], steps, withdrawn)
+            nothing_left = bool(writers) and all(
+                cuts.get(writer) == EVERYTHING for writer in writers
+            )
+            choice = _choice(sub, name, pasts[name], steps, cuts, nothing_left=nothing_left)
             chosen[name] = choice
             decision.choices.append(choice)
     return decision
@@ -149,7 +153,7 @@ def writers_of(sub: SubOutline, tasks: Mapping[TaskName, object]) -> dict[int, T
 def cut_of(meta: TaskMeta) -> int:
     """Returns the first sequence of what a task will write when it goes on from a checkpoint."""
     if not meta.positions:
-        return NO_SEQUENCE + 1
+        return EVERYTHING
     offset = meta.positions[0][2]
     if meta.drained:
         return offset << INDEX_BITS
@@ -158,13 +162,13 @@ def cut_of(meta: TaskMeta) -> int:
 
 
 def _choose(
-    past: TaskPast, target: Target, withdrawn: Mapping[int, Withdrawal], *, is_source: bool
+    past: TaskPast, target: Target, cuts: Mapping[int, int], *, is_source: bool
 ) -> int | None:
     """Returns how many steps to undo, or nothing if the history does not reach."""
     if target is Edge.START:
         return None if past.checkpoints[-1].sequence else len(past.checkpoints) - 1
     for steps, each in enumerate(past.checkpoints):
-        if any(_is_ahead(writer, withdrawn) for writer in each.meta.writers):
+        if any(_is_ahead(writer, cuts) for writer in each.meta.writers):
             continue
         if isinstance(target, ClockTime) and each.sequence and each.time_ms > target.time_ms:
             continue
@@ -176,20 +180,21 @@ def _choose(
     return None
 
 
-def _is_ahead(writer: WriterMeta, withdrawn: Mapping[int, Withdrawal]) -> bool:
-    rule = withdrawn.get(writer.writer)
-    return rule is not None and max(writer.sequence, writer.marked) >= rule[1]
+def _is_ahead(writer: WriterMeta, cuts: Mapping[int, int]) -> bool:
+    cut = cuts.get(writer.writer)
+    return cut is not None and max(writer.sequence, writer.marked) >= cut
 
 
 def _clock_of(back: Back, outline: Outline, pasts: Mapping[TaskName, TaskPast]) -> ClockTime:
     """The clock time so many checkpoints back, in the source task that had them last."""
     sources = {sub.name for sub in outline.subs if not sub.writers}
     times = [
-        past.checkpoints[min(back.checkpoints, len(past.checkpoints) - 1)]
+        past.checkpoints[back.checkpoints].time_ms
         for name, past in pasts.items()
-        if name.sub_topology in sources
+        if name.sub_topology in sources and len(past.checkpoints) > back.checkpoints
     ]
-    return ClockTime(max((each.time_ms for each in times), default=0))
+    # Nobody has kept so many: only an empty state is before all that is kept.
+    return ClockTime(max(times, default=-1))
 
 
 def _choice(
@@ -197,23 +202,23 @@ def _choice(
     name: TaskName,
     past: TaskPast,
     steps: int | None,
-    withdrawn: Mapping[int, Withdrawal],
+    cuts: Mapping[int, int],
+    *,
+    nothing_left: bool,
 ) -> Choice:
     now = past.checkpoints[0]
     to = START if steps is None else past.checkpoints[steps]
     undone = sum(each.rows for each in past.checkpoints[1 : (steps or 0) + 1])
     position = to.positions().get((sub.input_topic, name.partition))
     if position is None:
-        everything = withdrawn and all(rule[1] <= NO_SEQUENCE + 1 for rule in withdrawn.values())
-        is_all = everything and len(withdrawn) >= len(sub.writers)
-        position = past.log_end if is_all else past.log_start
+        position = past.log_end if nothing_left else past.log_start
     return Choice(
         name=name,
         topic=sub.input_topic,
         now=now,
         to=to,
         steps=steps or 0,
-        withdrawn=withdrawn,
+        cuts=cuts,
         anew=steps is None,
         log_start=past.log_start,
         log_end=past.log_end,
@@ -222,30 +227,29 @@ def _choice(
     )
 
 
-def new_meta(choice: Choice, epoch: int, timeline: str) -> TaskMeta:
-    """Returns the meta of the checkpoint that the rewind makes in a task.
+def new_meta(choice: Choice, timeline: str) -> TaskMeta:
+    """Returns the meta of the checkpoint that the rewind makes in a task, but for its writers.
 
     Args:
         choice: What becomes of the task.
-        epoch: Of the rewind in this task.
         timeline: The id of the rewind.
     """
     before, to = choice.now.meta, choice.to.meta
-    writers = {each.writer: each for each in to.writers}
-    for number, rule in choice.withdrawn.items():
-        writer = writers.get(number) or WriterMeta(number, -1, NO_SEQUENCE, None, drained=False)
-        rules = [each for each in writer.withdrawn if each[0] > rule[0] or each[1] < rule[1]]
-        writers[number] = msgspec.structs.replace(
-            writer, withdrawn=still_withdrawn([*rules, rule], writer.epoch)
-        )
-    meta = msgspec.structs.replace(
-        rewound_meta(before, to, timeline),
-        epoch=epoch,
-        writers=tuple(each for _, each in sorted(writers.items())),
-        topic_ids=before.topic_ids,
-    )
+    meta = msgspec.structs.replace(rewound_meta(before, to, timeline), topic_ids=before.topic_ids)
     if not to.positions and choice.read_from > choice.log_start:
         # All that is in its log was withdrawn.
         positions = ((choice.topic, choice.name.partition, choice.read_from),)
         meta = msgspec.structs.replace(meta, positions=positions)
     return meta
+
+
+def with_withdrawn(meta: TaskMeta, rules: Mapping[int, Withdrawal]) -> TaskMeta:
+    """Returns a task's meta that says of its writers what of them does not count any more."""
+    writers = {each.writer: each for each in meta.writers}
+    for number, rule in rules.items():
+        writer = writers.get(number) or WriterMeta(number, -1, NO_SEQUENCE, None, drained=False)
+        others = [each for each in writer.withdrawn if each[0] > rule[0] or each[1] < rule[1]]
+        writers[number] = msgspec.structs.replace(
+            writer, withdrawn=still_withdrawn([*others, rule], writer.epoch)
+        )
+    return msgspec.structs.replace(meta, writers=tuple(w for _, w in sorted(writers.items())))

@@ -34,7 +34,9 @@ class TaskIntent(msgspec.Struct, frozen=True, kw_only=True):
     moved: bool
     """Whether its rows change; else only what it says of its writers."""
     meta: TaskMeta
-    """The checkpoint that it gets."""
+    """The checkpoint that it gets, but for what follows from `cuts`."""
+    cuts: dict[int, int]
+    """Of its writers: from which sequence on what they wrote does not count any more."""
     read_from: int
     """The input offset that the group is told."""
 

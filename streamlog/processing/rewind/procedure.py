@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from streamlog.processing.rewind.decide import new_meta
+from streamlog.processing.rewind.decide import new_meta, with_withdrawn, writers_of
 from streamlog.processing.rewind.intent import Intent, TaskIntent
 from streamlog.processing.state.kept import KeptCheckpoint, Undone
 from streamlog.processing.worker.changelog import checkpoint_records
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from streamlog.processing.rewind.decide import Decision
     from streamlog.processing.rewind.outline import Outline
-    from streamlog.processing.state.meta import TaskMeta
+    from streamlog.processing.state.meta import TaskMeta, Withdrawal
     from streamlog.processing.state.rows import Change
     from streamlog.processing.state.store import TaskStore
 
@@ -102,7 +102,6 @@ Step: TypeAlias = SaveIntent | TellGroup | TellChangelog | ChangeState | ForgetI
 def intent_of(
     decision: Decision,
     outline: Outline,
-    opened: Mapping[TaskName, OpenTask],
     *,
     id: str,  # noqa: A002 (it is one)
     target: str,
@@ -116,7 +115,8 @@ def intent_of(
             topic=choice.topic,
             to_sequence=choice.to.sequence,
             moved=choice.moved,
-            meta=new_meta(choice, opened[choice.name].epoch, id),
+            meta=new_meta(choice, id),
+            cuts=dict(choice.cuts),
             read_from=choice.read_from,
         )
         for choice in decision.choices
@@ -138,8 +138,9 @@ def carry_out(intent: Intent, opened: Mapping[TaskName, OpenTask]) -> Iterator[S
         name = _name(each)
         task = opened[name]
         undone = _undone(task.store, each)
-        # Fences of later attempts have raised it.
         meta = msgspec.structs.replace(each.meta, epoch=task.epoch)
+        # By the epochs of this attempt: a worker may have written something since the last one.
+        meta = with_withdrawn(meta, _rules(intent, each, opened))
         keys, values = checkpoint_records(
             _told(task.store, undone.changes), meta, task.changelog_next
         )
@@ -157,6 +158,14 @@ def was_given_up(intent: Intent, opened: Mapping[TaskName, OpenTask]) -> bool:
         if not done and meta.sequence != each.meta.sequence - 1:
             return True
     return False
+
+
+def _rules(
+    intent: Intent, task: TaskIntent, opened: Mapping[TaskName, OpenTask]
+) -> dict[int, Withdrawal]:
+    sub = next(each for each in intent.outline.subs if each.name == task.sub_topology)
+    writers = writers_of(sub, opened)
+    return {number: (opened[writers[number]].epoch, cut) for number, cut in task.cuts.items()}
 
 
 def _undone(store: TaskStore, intent: TaskIntent) -> Undone:

@@ -20,17 +20,17 @@ used as it is.
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left
-from functools import partial
 from typing import TYPE_CHECKING
 
-from streamlog.client.config import ConsumerConfig, OffsetReset
-from streamlog.client.consumer.consumer import open_consumer
+import msgspec
+
 from streamlog.client.values import OffsetAndMetadata, TopicPartition
 from streamlog.errors import RefusedError, StorageError
 from streamlog.processing.errors import StateInUseError
+from streamlog.processing.rewind.outline import encode_outline, outline_of
+from streamlog.processing.state.history import history_limits
 from streamlog.processing.state.store import open_task_store
-from streamlog.processing.worker.changelog import ChangelogReplay, fence_record
+from streamlog.processing.worker.catching_up import CatchingUp
 from streamlog.processing.worker.checkpoint import RunningTask
 from streamlog.processing.worker.copies import (
     COPIES_MAX,
@@ -53,10 +53,6 @@ if TYPE_CHECKING:
     from streamlog.processing.worker.status import RestoreFigures
 
 logger = logging.getLogger(__name__)
-
-FENCES_MAX = 8
-"""Each one more needs another worker that fenced in between; so many in a row is a fault."""
-POLL_WAIT_MS = 500
 
 
 async def take_over(
@@ -86,9 +82,22 @@ async def take_over(
     topic_ids = {topic: setting.topic_ids[topic] for topic in sub.input_topics}
     store = await setting.threads.run(lambda: _open_free_copy(setting, sub, name, identity))
     try:
-        epoch, position = await _catch_up(setting, store, changelog, producer, generation, figures)
+        catching_up = CatchingUp(
+            client=setting.client,
+            producer=producer,
+            clock=setting.clock,
+            threads=setting.threads,
+            way_out=start_over_hint(setting.plan),
+        )
+        epoch, position = await catching_up.fence(store, changelog, generation, figures)
         check_origin(setting.plan, store, sub, topic_ids)
-        await setting.threads.run(lambda: agree_with_group(store, name, committed))
+        outline = encode_outline(outline_of(setting.plan))
+
+        def settle() -> None:
+            agree_with_group(store, name, committed)
+            store.note_outline(outline)
+
+        await setting.threads.run(settle)
         task = Task(
             sub,
             name.partition,
@@ -97,6 +106,7 @@ async def take_over(
             epoch=epoch,
             partition_counts=setting.partition_counts,
             topic_ids=topic_ids,
+            options=setting.plan.options,
         )
     except BaseException:
         store.close()
@@ -119,7 +129,14 @@ def _open_free_copy(
     for number in range(COPIES_MAX):
         folder = copy_folder(setting.state_folder, number)
         try:
-            store = open_task_store(folder, sub, name.partition, identity=identity)
+            store = open_task_store(
+                folder,
+                sub,
+                name.partition,
+                identity=identity,
+                clock=setting.clock,
+                limits=history_limits(setting.plan.options),
+            )
         except StateInUseError as error:
             logger.warning("%s; restoring a copy beside it", error.message)
             continue
@@ -147,68 +164,6 @@ def _uncommitted(
             metadata = format_note(note)
             return {each: OffsetAndMetadata(at, metadata) for each, at in state.items()}
     return {}
-
-
-async def _catch_up(
-    setting: Setting,
-    store: TaskStore,
-    changelog: TopicPartition,
-    producer: Producer,
-    generation: int,
-    figures: RestoreFigures,
-) -> tuple[int, int]:
-    """Fences the changelog and applies it; returns our epoch and where our next write begins."""
-    replay = ChangelogReplay(store)
-    epoch = max(generation, store.epoch + 1)
-    begin = store.changelog_position
-    for _ in range(FENCES_MAX):
-        key, value = fence_record(epoch)
-        now_ms = setting.clock.wall_ms()
-        delivery = await producer.send_columns(
-            changelog.topic, changelog.partition, [key], [value], [now_ms], atomic=True
-        )
-        end = (await delivery.wait()).last_offset + 1
-        if store.changelog_position > end:
-            raise StorageError(
-                f"the local state of {changelog} is at offset {store.changelog_position}, but the "
-                f"changelog ends at {end}: it has lost records",
-                hint=f"If the topic is the right one, delete {store.folder} to restore",
-            )
-        figures.aim(begin, end - 1)
-        await _replay(setting, replay, changelog, begin, end - 1, figures)
-        if replay.highest_epoch < epoch:
-            await setting.threads.run(lambda: replay.finish(end, epoch))  # noqa: B023 (awaited)
-            return epoch, end
-        epoch, begin = replay.highest_epoch + 1, end
-    raise StorageError(f"{changelog} is fenced again and again by other workers")
-
-
-async def _replay(
-    setting: Setting,
-    replay: ChangelogReplay,
-    changelog: TopicPartition,
-    begin: int,
-    end: int,
-    figures: RestoreFigures,
-) -> None:
-    """Feeds the changelog from `begin` up to `end`, which leaves out our own fence there."""
-    config = ConsumerConfig(auto_offset_reset=OffsetReset.NONE)
-    async with open_consumer(setting.client, config) as consumer:
-        first = (await consumer.beginning_offsets([changelog]))[changelog]
-        if begin < first:
-            raise StorageError(
-                f"the changelog {changelog} begins at offset {first}, but the local state needs it "
-                f"from {begin} on: its records were deleted, so the state cannot be restored",
-                hint=start_over_hint(setting.plan),
-            )
-        await consumer.assign({changelog: begin})
-        while (consumer.position(changelog) or 0) < end:
-            for chunk in await consumer.poll(POLL_WAIT_MS):
-                columns = chunk.columns
-                if columns.offsets and columns.offsets[-1] >= end:
-                    columns = columns.slice(0, bisect_left(columns.offsets, end))
-                await setting.threads.run(partial(replay.feed, columns))
-                figures.advance(min(chunk.next_offset, end), len(columns))
 
 
 def check_origin(
@@ -249,7 +204,8 @@ def agree_with_group(
     """Rewinds the state to where somebody has moved the group, if it can be.
 
     Raises:
-        RefusedError: If the state has no checkpoint at the group's offsets.
+        RefusedError: If the state has no checkpoint at the group's offsets, or if the group says
+            that a rewind is under way.
         StorageError: If the group is ahead of the state.
     """
     positions = store.positions()
@@ -260,6 +216,13 @@ def agree_with_group(
             continue
         note = parse_note(entry.metadata)
         here = positions.get((key.topic, key.partition))
+        if note is not None and note.rewind not in (msgspec.UNSET, store.meta.timeline):
+            raise RefusedError(
+                f"task {name}: a rewind of the pipeline is under way or was cut short, on another "
+                "machine or with another state folder",
+                hint="Wait for it, or begin it anew: streamlog rewind FILE:PIPELINE --to … "
+                "--execute",
+            )
         if note is not None and note.sequence > store.sequence:
             raise StorageError(
                 f"task {name}: the group has committed checkpoint {note.sequence} but the "
