@@ -30,9 +30,18 @@ class Rate:
         self.samples.append((now, count))
         while len(self.samples) > 2 and self.samples[1][0] <= now - self.window_s:
             self.samples.pop(0)
-        then, before = self.samples[0]
-        span = now - then
-        return (count - before) / span if span > 0 else 0.0
+        return self.value
+
+    @property
+    def value(self) -> float:
+        """The rate; none below zero, for who goes back works all the same."""
+        (then, before), (now, count) = self.samples[0], self.samples[-1]
+        return max((count - before) / (now - then), 0.0) if now > then else 0.0
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether it is of the whole window."""
+        return self.samples[-1][0] - self.samples[0][0] >= self.window_s
 
 
 @dataclass(slots=True)

@@ -32,10 +32,13 @@ class Table:
     def records(self) -> list[dict[str, Cell]]:
         """Returns the rows as JSON objects.
 
-        >>> Table(["LOG-END"], [[3]]).records()
-        [{'log_end': 3}]
+        >>> Table(["LOG-END", "RECORDS/S"], [[3, 4]]).records()
+        [{'log_end': 3, 'records_per_s': 4}]
         """
-        names = [column.lower().replace("-", "_").replace(" ", "_") for column in self.columns]
+        names = [
+            column.lower().replace("/", " per ").replace("-", "_").replace(" ", "_")
+            for column in self.columns
+        ]
         return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 

@@ -1,7 +1,12 @@
-"""A pipeline's plan as text, as JSON and as a Mermaid flowchart."""
+"""A pipeline's plan as text, as JSON and as a Mermaid flowchart, with how it runs if that is known.
+
+How it runs comes as words for each sub-topology (`Running`), so that a picture is a picture whether
+the pipeline runs or not.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streamlog.processing.dsl.nodes import (
@@ -25,10 +30,24 @@ from streamlog.processing.dsl.nodes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from streamlog.processing.dsl.nodes import Node, StatefulNode
     from streamlog.processing.plan.plan import Plan, Step, SubTopologyPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """How a pipeline runs."""
+
+    state: str
+    tasks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of each sub-topology, by the topic that it reads: a line for each task."""
+    totals: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Likewise: some words that fit a box."""
+    records: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    """Likewise, for JSON."""
+
 
 VERBS: dict[type, str] = {
     SourceNode: "read",
@@ -51,9 +70,9 @@ VERBS: dict[type, str] = {
 }
 
 
-def plan_as_text(plan: Plan) -> str:
+def plan_as_text(plan: Plan, running: Running | None = None) -> str:
     """Writes a plan for people."""
-    lines = [f"pipeline {plan.name}"]
+    lines = [f"pipeline {plan.name}" + (f" ({running.state})" if running else "")]
     for title, topics in (
         ("reads", plan.source_topics),
         ("looks up", plan.table_topics),
@@ -63,7 +82,8 @@ def plan_as_text(plan: Plan) -> str:
             lines.append(f"  {title:<9} {', '.join(topics)}")
     for sub in plan.sub_topologies:
         lines += ["", f"  sub-topology {sub.name}"]
-        for title, entries in _facts(sub):
+        tasks = running.tasks.get(sub.input_topics[0], ()) if running else ()
+        for title, entries in (*_facts(sub), ("tasks", tasks)):
             for position, entry in enumerate(entries):
                 lines.append(f"    {title if position == 0 else '':<13} {entry}")
     return "\n".join(lines)
@@ -129,10 +149,15 @@ def _span(milliseconds: int) -> str:
     return f"{milliseconds} ms"
 
 
-def plan_as_json(plan: Plan) -> dict[str, object]:
+def plan_as_json(plan: Plan, running: Running | None = None) -> dict[str, object]:
     """Returns a plan as JSON."""
+
+    def tasks(sub: SubTopologyPlan) -> dict[str, object]:
+        return {"tasks": running.records.get(sub.input_topics[0], ())} if running else {}
+
     return {
         "pipeline": plan.name,
+        **({"state": running.state} if running else {}),
         "sources": list(plan.source_topics),
         "tables": list(plan.table_topics),
         "outputs": list(plan.output_topics),
@@ -142,13 +167,14 @@ def plan_as_json(plan: Plan) -> dict[str, object]:
                 "level": sub.level,
                 "upstream": list(sub.upstream),
                 **{title: list(entries) for title, entries in _facts(sub)},
+                **tasks(sub),
             }
             for sub in plan.sub_topologies
         ],
     }
 
 
-def plan_as_mermaid(plans: Sequence[Plan]) -> str:
+def plan_as_mermaid(plans: Sequence[Plan], running: Mapping[str, Running] | None = None) -> str:
     """Writes plans as a flowchart: topics are cylinders, sub-topologies boxes with stores."""
     ids: dict[str, str] = {}
     lines = ["flowchart LR"]
@@ -158,11 +184,15 @@ def plan_as_mermaid(plans: Sequence[Plan]) -> str:
         return ids.setdefault(name, f"t{len(ids)}")
 
     for number, plan in enumerate(plans):
-        lines.append(f'  subgraph p{number}["{plan.name}"]')
+        runs = (running or {}).get(plan.name)
+        title = f"{plan.name} ({runs.state})" if runs else plan.name
+        lines.append(f'  subgraph p{number}["{title}"]')
         for position, sub in enumerate(plan.sub_topologies):
             box = f"p{number}s{position}"
             stores = "".join(f"<br/>store {node.name}" for node in sub.stateful)
-            lines.append(f'    {box}["{sub.name}{stores}"]')
+            totals = runs.totals.get(sub.input_topics[0], ()) if runs else ()
+            words = stores + "".join(f"<br/>{each}" for each in totals)
+            lines.append(f'    {box}["{sub.name}{words}"]')
             edges += [f"  {topic(name)} --> {box}" for name in sub.input_topics]
             edges += [f"  {topic(name)} -.->|look up| {box}" for name in sub.table_topics]
             edges += [

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from streamlog.cli.figures import Rate, instant
 from streamlog.cli.output import Table
+from streamlog.cli.plan_pictures import Running
+from streamlog.processing.worker.overview import total_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,6 +104,53 @@ def span(seconds: float) -> str:
     return f"{seconds / 86_400:.1f} d"
 
 
+def running_of(pipeline: PipelineSeen | None, wall_ms: int) -> Running:
+    """Puts a pipeline's running into words, by what its tasks read."""
+    if pipeline is None:
+        return Running(state="never ran")
+    by_topic: dict[str, list[TaskSeen]] = {}
+    for task in pipeline.tasks:
+        by_topic.setdefault(task.input.topic, []).append(task)
+    rows = tasks_table([pipeline], wall_ms).records()
+    return Running(
+        state=pipeline.state,
+        tasks={t: [_in_words(each, wall_ms) for each in own] for t, own in by_topic.items()},
+        totals={topic: _box_words(own, wall_ms) for topic, own in by_topic.items()},
+        records={t: [row for row in rows if row["topic"] == t] for t in by_topic},
+    )
+
+
+def _in_words(task: TaskSeen, wall_ms: int) -> str:
+    words = [f"{task.input.partition}:"]
+    words.append("nobody" if task.worker is None else _name_of(task.worker))
+    words.append("nothing read" if task.offset is None else f"at {task.offset:,}")
+    if task.lag is not None:
+        words.append(f"lag {task.lag:,}")
+    if task.sequence is not None:
+        ago = age(task.checkpoint_ms, wall_ms)
+        words.append(f"checkpoint {task.sequence:,}" + (f" {ago} ago" if ago else ""))
+    if task.stream_time_ms is not None:
+        words.append(f"time {instant(task.stream_time_ms)}")
+    return f"{words[0]} {', '.join(words[1:])}"
+
+
+def _box_words(tasks: Sequence[TaskSeen], wall_ms: int) -> list[str]:
+    total = total_of(tasks)
+    words = [f"{total.tasks} tasks, lag {total.lag:,}"]
+    ago = age(total.checkpoint_ms, wall_ms)
+    if ago is not None:
+        words.append(f"checkpoint {ago} ago")
+    owners: dict[str, list[str]] = {}
+    for task in tasks:
+        owner = "nobody" if task.worker is None else _name_of(task.worker)
+        owners.setdefault(owner, []).append(str(task.input.partition))
+    return words + [f"{owner}: {', '.join(own)}" for owner, own in sorted(owners.items())]
+
+
+def _name_of(worker: WorkerSeen) -> str:
+    return f"{worker.host}/{worker.word.pid}" if worker.word.pid else worker.host
+
+
 @dataclass(slots=True)
 class TopFigures:
     """Turns one look after the other into rows with rates; keeps what these need."""
@@ -138,7 +187,7 @@ class TopFigures:
                     len(pipeline.workers),
                     total.tasks,
                     int(_sum(own, pipeline.name, "restoring_tasks")) if whole else None,
-                    round(rate),
+                    round(rate.value),
                     total.lag,
                     drained_in(total.lag, rate),
                     instant(total.stream_time_ms),
@@ -167,33 +216,42 @@ class TopFigures:
         return table
 
     @staticmethod
-    def _row(pipeline: str, task: TaskSeen, rate: float, wall_ms: int) -> list[Cell]:
+    def _row(pipeline: str, task: TaskSeen, rate: Rate, wall_ms: int) -> list[Cell]:
         return [
             pipeline,
             f"{task.input.topic}[{task.input.partition}]",
             *_where(task.worker),
-            round(rate),
+            round(rate.value),
             task.lag,
             drained_in(task.lag or 0, rate),
             instant(task.stream_time_ms),
             age(task.checkpoint_ms, wall_ms),
         ]
 
-    def _rate(self, key: tuple[str, TopicPartition | None], now: float, count: int) -> float:
-        # A rewound group has gone back, and works all the same.
-        return max(self._rates.setdefault(key, Rate(RATE_WINDOW_S)).update(now, count), 0.0)
+    def _rate(self, key: tuple[str, TopicPartition | None], now: float, count: int) -> Rate:
+        rate = self._rates.setdefault(key, Rate(RATE_WINDOW_S))
+        rate.update(now, count)
+        return rate
 
 
 def _sum(workers: Sequence[WorkerFigures], pipeline: str, name: str) -> float:
     return sum(each.sum_of(name, pipeline) for each in workers)
 
 
-def drained_in(lag: int, rate: float) -> str | None:
-    """Says how long a lag takes at a rate, if nothing more comes.
+def drained_in(lag: int, rate: Rate) -> str | None:
+    """Says how long a lag takes at a rate, if nothing more comes; nothing if nobody can say yet.
 
-    >>> drained_in(0, 5.0), drained_in(1_000, 500.0), drained_in(10, 0.0)
-    ('now', '2.0 s', 'stalled')
+    >>> rate = Rate(5.0, [(0.0, 0), (5.0, 2_500)])
+    >>> drained_in(0, rate), drained_in(1_000, rate)
+    ('now', '2.0 s')
+    >>> (
+    ...     drained_in(10, Rate(5.0, [(0.0, 7), (1.0, 7)])),
+    ...     drained_in(10, Rate(5.0, [(0.0, 7), (5.0, 7)])),
+    ... )
+    (None, 'stalled')
     """
     if not lag:
         return "now"
-    return span(lag / rate) if rate >= STALE_RATE else "stalled"
+    if rate.value >= STALE_RATE:
+        return span(lag / rate.value)
+    return "stalled" if rate.is_steady else None
