@@ -271,11 +271,12 @@ class Resolve(Operator):
     def advance(self, time: int) -> Sequence[Result]:
         """Forgets ends of left rows of which nothing stale can come any more."""
         super().advance(time)
-        for due, _ in list(self._ends.scan(b"", time_name(floor(time, STEP_MS)))):
+        passed = floor(time, STEP_MS)
+        for due, _ in list(self._ends.scan(b"", time_name(passed))):
             self._ends.delete(due)
             stored = self._rows.get(due[8:])
             held: Resolved[Any, Any] | None = None if stored is None else self._decode(stored)
-            if held is not None and held.left is None and held.forgotten_at < time:
+            if held is not None and held.left is None and held.forgotten_at < passed:
                 self._rows.delete(due[8:])
         return NOTHING
 

@@ -107,10 +107,11 @@ class NewestRows:
 
     def forget(self, now: int) -> None:
         """Forgets ends of rows that keep nothing out any more, at the task's time `now`."""
-        for due, _ in list(self._ends.scan(b"", time_name(floor(now, STEP_MS)))):
+        passed = floor(now, STEP_MS)
+        for due, _ in list(self._ends.scan(b"", time_name(passed))):
             self._ends.delete(due)
             name = due[8:]
             stored = self._rows.get(name)
             held: Newest[Any] | None = None if stored is None else self._decode(stored)
-            if held is not None and held.row is None and held.forgotten_at < now:
+            if held is not None and held.row is None and held.forgotten_at < passed:
                 self._rows.delete(name)

@@ -121,16 +121,20 @@ class Versions:
 
     def forget(self, now: int) -> None:
         """Removes what nobody asks for any more when the task's time is `now`."""
-        horizon = now - self._history_ms
-        end = time_name(floor(horizon, self._step_ms))
-        for due, _ in list(self._due.scan(b"", end)):
+        horizon = floor(now - self._history_ms, self._step_ms)
+        for due, _ in list(self._due.scan(b"", time_name(horizon))):
             self._due.delete(due)
-            self._forget(due[8:], horizon, now)
+            self._forget(due[8:], horizon)
 
-    def _forget(self, token: bytes, horizon: int, now: int) -> None:
+    def _forget(self, token: bytes, horizon: int) -> None:
+        """Looks through the versions of a key.
+
+        The horizon goes in steps, so what is left does not depend on when a key is looked through.
+        What came from a writer ahead of the task's time counts for few yet: it stays, whatever its
+        own time is, until that time has come as well.
+        """
         versions = self._of(token)
-        # What came from a writer ahead of the task's time counts for few yet: it stays, whatever
-        # its own time is, until that time has come as well.
+        now = horizon + self._history_ms
         if self._tolerance_ms is not None:
             last = horizon - self._tolerance_ms
             gone = [each for each in versions if each[0] < last and each[2] < now]

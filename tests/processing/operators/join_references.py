@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 
     from operator_harness import Event, Harness
 
+    from streamlog.processing.operators.as_of_next import AsOfNextSpec
+    from streamlog.processing.operators.interval_join import IntervalJoinSpec
     from streamlog.processing.operators.operator import Result
+    from streamlog.processing.operators.versioned_join import VersionedJoinSpec
 
 LONG = b"long" * 150
 KEYS = [b"a", b"b", LONG]
+STREAM, OTHER = 0, 1
+TABLE = 1
 
 
 class Timed(NamedTuple):
@@ -72,3 +77,130 @@ def run_with_restarts(
             harness.restart()
             pending, position = [], saved
     return results + pending
+
+
+def expected_interval(spec: IntervalJoinSpec, events: Sequence[Event]) -> tuple[list[Any], int]:
+    """All results of the join once nothing more comes, and how many records were late."""
+    records = timed(events)
+    lefts = [each for each in records if each.event.port == 0]
+    rights = [each for each in records if each.event.port == 1]
+    results: list[Any] = []
+    matched: set[int] = set()
+
+    def deadline(record: Timed) -> int:
+        bound = spec.before_ms if record.event.port else spec.after_ms
+        return record.event.timestamp + max(bound, 0) + spec.grace_ms
+
+    for left in lefts:
+        for right in rights:
+            distance = right.event.timestamp - left.event.timestamp
+            if (
+                left.event.key == right.event.key
+                and left.event.key is not None
+                and -spec.before_ms <= distance <= spec.after_ms
+                and left.time <= deadline(right)
+                and right.time <= deadline(left)
+                and (spec.where is None or spec.where(left.event.value, right.event.value))
+            ):
+                moment = max(left.event.timestamp, right.event.timestamp)
+                results.append((left.event.key, (left.event.value, right.event.value), moment))
+                matched |= {id(left), id(right)}
+    late = 0
+    for record in records:
+        event = record.event
+        if id(record) in matched:
+            continue
+        if event.key is not None and record.time > deadline(record):
+            late += 1
+        elif spec.how == "outer" or (spec.how == "left" and event.port == 0):
+            pair = (event.value, None) if event.port == 0 else (None, event.value)
+            results.append((event.key, pair, event.timestamp))
+    return results, late
+
+
+def held(spec: VersionedJoinSpec, record: Timed, versions: Sequence[Timed]) -> Any:  # noqa: ANN401
+    """What a record should meet, by looking at all versions there ever are."""
+    moment = record.event.timestamp
+    due = max(moment + spec.grace_ms, record.time)
+    reach = spec.history_ms + (not spec.exact)
+    ended: int | None = None
+    for version in sorted(versions, key=newest_last, reverse=True):
+        age = moment - version.event.timestamp
+        if (
+            version.event.key != record.event.key
+            or version.time > due
+            or age < (0 if spec.exact else 1)
+            or (spec.tolerance_ms is not None and age > spec.tolerance_ms)
+            or (ended is not None and version.time - reach <= ended)
+        ):
+            continue
+        if version.event.value is not None:
+            return version.event.value
+        end = max(version.event.timestamp, version.time - reach)
+        ended = end if ended is None else max(ended, end)
+    return None
+
+
+def newest_last(version: Timed) -> tuple[int, int, int]:
+    return version.event.timestamp, version.event.writer, version.number
+
+
+def expected_versioned(spec: VersionedJoinSpec, events: Sequence[Event]) -> tuple[list[Any], int]:
+    records = timed(events)
+    versions = [each for each in records if each.event.port == TABLE]
+    results: list[Any] = []
+    late = 0
+    for record in records:
+        event = record.event
+        if event.port == TABLE:
+            continue
+        if event.key is not None and event.timestamp < record.time - spec.history_ms:
+            late += 1
+            continue
+        row = None if event.key is None else held(spec, record, versions)
+        if row is not None or spec.how == "left":
+            results.append((event.key, (event.value, row), event.timestamp))
+    return results, late
+
+
+def nearest(spec: AsOfNextSpec, record: Timed, others: Sequence[Timed]) -> Any:  # noqa: ANN401
+    """What a record should meet, by looking at all others there ever are."""
+    moment = record.event.timestamp
+    given_up = max(moment + spec.tolerance_ms + spec.grace_ms, record.time)
+
+    def visible(other: Timed) -> int:
+        return max(other.event.timestamp + spec.grace_ms, other.time)
+
+    near = [
+        other
+        for other in others
+        if other.event.key == record.event.key
+        and (0 if spec.exact else 1) <= other.event.timestamp - moment <= spec.tolerance_ms
+        and visible(other) <= given_up
+    ]
+    if not near:
+        return None
+    settled = max(record.time, min(map(visible, near)))
+    return min(
+        (other.event.timestamp, other.event.writer, other.number, other.event.value)
+        for other in near
+        if visible(other) <= settled
+    )[-1]
+
+
+def expected_next(spec: AsOfNextSpec, events: Sequence[Event]) -> tuple[list[Any], int]:
+    records = timed(events)
+    others = [each for each in records if each.event.port == OTHER]
+    results: list[Any] = []
+    late = 0
+    for record in records:
+        event = record.event
+        if event.port == OTHER:
+            continue
+        if event.key is not None and event.timestamp < record.time - spec.history_ms:
+            late += 1
+            continue
+        other = None if event.key is None else nearest(spec, record, others)
+        if other is not None or spec.how == "left":
+            results.append((event.key, (event.value, other), event.timestamp))
+    return results, late

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from join_references import KEYS, Timed, canonical, mixed_anew, run_with_restarts, timed
+from join_references import (
+    KEYS,
+    canonical,
+    expected_next,
+    mixed_anew,
+    run_with_restarts,
+)
 from operator_harness import Event, Harness
 
 from streamlog.processing.operators.as_of_next import AsOfNext, AsOfNextSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from random import Random
 
 STREAM, OTHER = 0, 1
@@ -41,49 +46,6 @@ def spec_of(
 
 def harness_of(spec: AsOfNextSpec, writers: int = 1) -> Harness:
     return Harness(lambda context: AsOfNext(context, spec), spec.tick_ms, writers)
-
-
-def nearest(spec: AsOfNextSpec, record: Timed, others: Sequence[Timed]) -> Any:  # noqa: ANN401
-    """What a record should meet, by looking at all others there ever are."""
-    moment = record.event.timestamp
-    given_up = max(moment + spec.tolerance_ms + spec.grace_ms, record.time)
-
-    def visible(other: Timed) -> int:
-        return max(other.event.timestamp + spec.grace_ms, other.time)
-
-    near = [
-        other
-        for other in others
-        if other.event.key == record.event.key
-        and (0 if spec.exact else 1) <= other.event.timestamp - moment <= spec.tolerance_ms
-        and visible(other) <= given_up
-    ]
-    if not near:
-        return None
-    settled = max(record.time, min(map(visible, near)))
-    return min(
-        (other.event.timestamp, other.event.writer, other.number, other.event.value)
-        for other in near
-        if visible(other) <= settled
-    )[-1]
-
-
-def expected(spec: AsOfNextSpec, events: Sequence[Event]) -> tuple[list[Any], int]:
-    records = timed(events)
-    others = [each for each in records if each.event.port == OTHER]
-    results: list[Any] = []
-    late = 0
-    for record in records:
-        event = record.event
-        if event.port == OTHER:
-            continue
-        if event.key is not None and event.timestamp < record.time - spec.history_ms:
-            late += 1
-            continue
-        other = None if event.key is None else nearest(spec, record, others)
-        if other is not None or spec.how == "left":
-            results.append((event.key, (event.value, other), event.timestamp))
-    return results, late
 
 
 @st.composite
@@ -117,7 +79,7 @@ def test_results_are_those_of_a_search_through_all_records(
 ) -> None:
     harness = harness_of(spec, writers=3)
     results = run_with_restarts(harness, events, data) + harness.drain()
-    wanted, late = expected(spec, events)
+    wanted, late = expected_next(spec, events)
     assert canonical(results) == canonical(wanted)
     assert harness.late + harness.operator.late == late
     harness.checkpoint()

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from join_references import KEYS, Timed, canonical, mixed_anew, run_with_restarts, timed
+from join_references import (
+    KEYS,
+    canonical,
+    expected_interval,
+    mixed_anew,
+    run_with_restarts,
+)
 from operator_harness import Event, Harness
 
 from streamlog.processing.operators.interval_join import IntervalJoin, IntervalJoinSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from random import Random
 
 How = Literal["inner", "left", "outer"]
@@ -41,45 +47,6 @@ def spec_of(
 
 def harness_of(spec: IntervalJoinSpec, writers: int = 1) -> Harness:
     return Harness(lambda context: IntervalJoin(context, spec), spec.tick_ms, writers)
-
-
-def expected(spec: IntervalJoinSpec, events: Sequence[Event]) -> tuple[list[Any], int]:
-    """All results of the join once nothing more comes, and how many records were late."""
-    records = timed(events)
-    lefts = [each for each in records if each.event.port == 0]
-    rights = [each for each in records if each.event.port == 1]
-    results: list[Any] = []
-    matched: set[int] = set()
-
-    def deadline(record: Timed) -> int:
-        bound = spec.before_ms if record.event.port else spec.after_ms
-        return record.event.timestamp + max(bound, 0) + spec.grace_ms
-
-    for left in lefts:
-        for right in rights:
-            distance = right.event.timestamp - left.event.timestamp
-            if (
-                left.event.key == right.event.key
-                and left.event.key is not None
-                and -spec.before_ms <= distance <= spec.after_ms
-                and left.time <= deadline(right)
-                and right.time <= deadline(left)
-                and (spec.where is None or spec.where(left.event.value, right.event.value))
-            ):
-                moment = max(left.event.timestamp, right.event.timestamp)
-                results.append((left.event.key, (left.event.value, right.event.value), moment))
-                matched |= {id(left), id(right)}
-    late = 0
-    for record in records:
-        event = record.event
-        if id(record) in matched:
-            continue
-        if event.key is not None and record.time > deadline(record):
-            late += 1
-        elif spec.how == "outer" or (spec.how == "left" and event.port == 0):
-            pair = (event.value, None) if event.port == 0 else (None, event.value)
-            results.append((event.key, pair, event.timestamp))
-    return results, late
 
 
 @st.composite
@@ -114,7 +81,7 @@ def test_results_are_those_of_a_loop_over_all_pairs(
 ) -> None:
     harness = harness_of(spec, writers=3)
     results = run_with_restarts(harness, events, data) + harness.drain()
-    wanted, late = expected(spec, events)
+    wanted, late = expected_interval(spec, events)
     assert canonical(results) == canonical(wanted)
     assert harness.late + harness.operator.late == late
     harness.checkpoint()

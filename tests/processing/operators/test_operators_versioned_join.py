@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from join_references import KEYS, Timed, canonical, mixed_anew, run_with_restarts, timed
+from join_references import (
+    KEYS,
+    canonical,
+    expected_versioned,
+    mixed_anew,
+    run_with_restarts,
+)
 from operator_harness import Event, Harness
 
 from streamlog.processing.operators.versioned_join import VersionedJoin, VersionedJoinSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from random import Random
 
 STREAM, TABLE = 0, 1
@@ -42,51 +47,6 @@ def spec_of(
 
 def harness_of(spec: VersionedJoinSpec, writers: int = 1) -> Harness:
     return Harness(lambda context: VersionedJoin(context, spec), spec.tick_ms, writers)
-
-
-def held(spec: VersionedJoinSpec, record: Timed, versions: Sequence[Timed]) -> Any:  # noqa: ANN401
-    """What a record should meet, by looking at all versions there ever are."""
-    moment = record.event.timestamp
-    due = max(moment + spec.grace_ms, record.time)
-    reach = spec.history_ms + (not spec.exact)
-    ended: int | None = None
-    for version in sorted(versions, key=newest_last, reverse=True):
-        age = moment - version.event.timestamp
-        if (
-            version.event.key != record.event.key
-            or version.time > due
-            or age < (0 if spec.exact else 1)
-            or (spec.tolerance_ms is not None and age > spec.tolerance_ms)
-            or (ended is not None and version.time - reach <= ended)
-        ):
-            continue
-        if version.event.value is not None:
-            return version.event.value
-        end = max(version.event.timestamp, version.time - reach)
-        ended = end if ended is None else max(ended, end)
-    return None
-
-
-def newest_last(version: Timed) -> tuple[int, int, int]:
-    return version.event.timestamp, version.event.writer, version.number
-
-
-def expected(spec: VersionedJoinSpec, events: Sequence[Event]) -> tuple[list[Any], int]:
-    records = timed(events)
-    versions = [each for each in records if each.event.port == TABLE]
-    results: list[Any] = []
-    late = 0
-    for record in records:
-        event = record.event
-        if event.port == TABLE:
-            continue
-        if event.key is not None and event.timestamp < record.time - spec.history_ms:
-            late += 1
-            continue
-        row = None if event.key is None else held(spec, record, versions)
-        if row is not None or spec.how == "left":
-            results.append((event.key, (event.value, row), event.timestamp))
-    return results, late
 
 
 @st.composite
@@ -122,7 +82,7 @@ def test_results_are_those_of_a_search_through_all_versions(
 ) -> None:
     harness = harness_of(spec, writers=3)
     results = run_with_restarts(harness, events, data) + harness.drain()
-    wanted, late = expected(spec, events)
+    wanted, late = expected_versioned(spec, events)
     assert canonical(results) == canonical(wanted)
     assert harness.late + harness.operator.late == late
 

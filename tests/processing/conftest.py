@@ -1,0 +1,1 @@
+"""Has the helpers in this folder found by the tests in the folders below."""
