@@ -29,6 +29,7 @@ from streamlog.processing.replay.comparing import compare_outputs, find_sides
 from streamlog.processing.replay.diff import ALWAYS, NEVER
 from streamlog.processing.replay.dropping import drop_version
 from streamlog.processing.replay.errors import NoVersionError
+from streamlog.processing.replay.offsets import streams_of
 from streamlog.processing.replay.registry_topic import read_registry
 from streamlog.processing.replay.replaying import ReplayRequest, replay
 from streamlog.processing.replay.swapping import plan_swap, swap
@@ -178,14 +179,20 @@ async def _offsets(
             for each in topic.partitions
         ]
         extents = await extents_of(admin, places, Range(begin or Bound(Anchor.START), end))
-    ends: dict[Input, int] = {place: offset_of(end, extents[place]) for place in places}
+    streams = streams_of(plan)
+    ends: dict[Input, int] = {
+        place: offset_of(end, extents[place])
+        for place in places
+        # An offset in a stream means nothing in a table; a time does.
+        if place.topic in streams or end.anchor is not Anchor.OFFSET
+    }
     if begin is None:
         return None, ends
     begins: dict[Input, int] = {}
     for place in places:
         extent = extents[place]
         # Where it begins at the oldest record there is nothing to remember.
-        if begin != Bound(Anchor.START):
+        if place.topic in streams and begin != Bound(Anchor.START):
             begins[place] = min(max(offset_of(begin, extent), extent.oldest), extent.end)
     return begins, ends
 

@@ -109,7 +109,7 @@ def own_topics(plan: Plan) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for sub in plan.sub_topologies:
         names.update(dict.fromkeys((*sub.repartition_topics, sub.changelog_topic)))
-    return (*names, *plan.output_topics)
+    return (*names, *plan.dead_letter_topics, *plan.output_topics)
 
 
 async def _records(admin: Admin, topics: tuple[str, ...]) -> dict[str, int]:

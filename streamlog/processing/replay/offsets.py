@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamlog.processing.dsl.nodes import SourceNode
+from streamlog.serde.nullable import NullableSerde
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from streamlog.processing.plan.plan import Plan
     from streamlog.processing.worker.span import Input
 
 Offsets = dict[str, dict[int, int]]
@@ -55,4 +59,18 @@ def describe(offsets: Offsets) -> str:
     return (
         ", ".join(f"{topic}[{n}] at {offset}" for (topic, n), offset in flat(offsets).items())
         or "at the start"
+    )
+
+
+def streams_of(plan: Plan) -> tuple[str, ...]:
+    """Returns the source topics that are read as streams.
+
+    A replay begins in the middle of these only. A table is read from its beginning whatever part
+    of the streams is replayed: what held then may have been written long before.
+    """
+    roots = [sub.entry.root for sub in plan.sub_topologies]
+    return tuple(
+        root.topic
+        for root in roots
+        if isinstance(root, SourceNode) and not isinstance(root.serde, NullableSerde)
     )

@@ -45,8 +45,8 @@ class ReplayRequest:
 
     Args:
         version: The version's name.
-        begins: Where to begin in source partitions; nothing: at the start, or, of a version that is
-            there already, where it began.
+        begins: Where to begin in the partitions of streams; tables are always read from their
+            start. Nothing: at the start, or, of a version that is there already, where it began.
         ends: Up to where to read, excluded; partitions that are not named: to their ends as of now.
         again: Drop what an earlier replay under this name has left, and begin anew.
     """

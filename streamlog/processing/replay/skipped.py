@@ -19,6 +19,7 @@ from streamlog.client.values import EARLIEST, TopicPartition
 from streamlog.processing.dsl.nodes import SourceNode
 from streamlog.processing.operators.event_time import event_times
 from streamlog.processing.replay.diff import NEVER
+from streamlog.processing.replay.offsets import streams_of
 from streamlog.processing.replay.standing import read_records
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ async def newest_skipped_ms(client: Client, plan: Plan, begins: Offsets) -> int:
     newest = NEVER
     for sub in plan.sub_topologies:
         node = sub.entry.root
-        if not isinstance(node, SourceNode):
+        if not isinstance(node, SourceNode) or node.topic not in streams_of(plan):
             continue
         places = [
             TopicPartition(node.topic, number)

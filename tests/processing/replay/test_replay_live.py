@@ -90,21 +90,25 @@ async def run_replay(
         return await replay(of, request, it.config(drain=drain), status, trio.Event())
 
 
-async def diff(it: Cluster, version: str = "v2") -> Comparison:
+async def diff(
+    it: Cluster, version: str = "v2", *, of: Pipeline[..., object] = EDITED
+) -> Comparison:
     registry = await read_registry(it.client)
     note = registry.version(f"totals.{version}")
     assert note is not None
     live = registry.live("totals")
-    sides = await find_sides(it.client, EDITED, live.runs_as, version, note)
+    sides = await find_sides(it.client, of, live.runs_as, version, note)
     with trio.fail_after(30):
         (found,) = await compare_outputs(it.client, WorkerThreads(1), sides)
     return found
 
 
-async def run_swap(it: Cluster, version: str = "v2", *, tombstones: bool = False) -> Swapped:
+async def run_swap(
+    it: Cluster, *, of: Pipeline[..., object] = EDITED, tombstones: bool = False
+) -> Swapped:
     status = RunStatus().of("totals")
     with trio.fail_after(60):
-        return await swap(EDITED, version, it.config(), status, tombstones=tombstones)
+        return await swap(of, "v2", it.config(), status, tombstones=tombstones)
 
 
 Window = tuple[str, str]
@@ -275,6 +279,57 @@ async def test_what_no_replay_has_made_is_neither_used_nor_dropped(tmp_path: Pat
         with pytest.raises(NoVersionError, match="--as v2"):
             await drop_version(EDITED, "v2", (it.address,), it.folder / "state", execute=True)
         assert "totals.v2.by-key.changelog" in await topics(it)
+
+
+async def test_a_live_pipeline_that_runs_meanwhile_does_not_notice(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as it:
+        await it.send_events(300)
+        async with running(it, LIVE) as status:
+            await wait_for_members(it, "totals")
+            rebalances = status.of("totals").rebalances
+            await run_replay(it)
+            await it.send_events(300)
+            await run_replay(it)
+            assert status.of("totals").rebalances <= max(rebalances, 1)
+            assert status.of("totals").failures == 0
+        await it.run(LIVE, drain=True)
+        await it.assert_right()
+
+
+def rows_before(events: Stream[Event]) -> Output:
+    """A table."""
+    return events.key_by(key_of, name="by-key").count(name="counted").to("counts")
+
+
+def rows_edited(events: Stream[Event]) -> Output:
+    """The same, with a key left out and another half as often."""
+    kept = events.filter(lambda e: e.key != "k1" and (e.key != "k2" or e.amount % 2 == 0))
+    return kept.key_by(key_of, name="by-key").count(name="counted").to("counts")
+
+
+async def test_of_a_table_rows_are_compared_and_those_that_are_no_more_are_ended(
+    tmp_path: Path,
+) -> None:
+    live, edit = declared(rows_before), declared(rows_edited)
+    async with cluster(tmp_path) as it:
+        await it.send_events(300)
+        await it.run(live)
+        await run_replay(it, of=edit)
+        before = dict(await it.values("counts"))
+        after = dict(await it.values("counts.v2"))
+        found = await diff(it, of=edit)
+        assert counts(found) == (len(before) - 2, 1, 1, 0)
+        swapped = await run_swap(it, of=edit)
+        assert swapped.corrections["counts"].removed == 1
+        assert dict(await it.values("counts")) == {**after, b"k1": None}
+        await it.send_events(50)
+        await it.run(edit)
+        fresh = declared(rows_edited, "fresh")
+        await run_replay(it, version="v9", of=fresh)
+        assert dict(await it.values("counts")) == {
+            **dict(await it.values("counts.v9")),
+            b"k1": None,
+        }
 
 
 # Swap.
