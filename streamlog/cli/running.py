@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import sys
@@ -59,18 +58,6 @@ class RunRequest:
     """Of a worker that is supervised: how often it was started anew."""
 
 
-GC_THRESHOLDS = (100_000, 50, 50)
-"""A worker makes and drops objects by the thousand with each chunk, hardly ever in cycles: with
-Python's own thresholds a tenth of its time goes into looking for these."""
-
-
-def tune_collector() -> None:
-    """Has the collector look less often, and never at what was loaded before the start."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-
-
 async def run_request(
     request: RunRequest, pipelines: Sequence[AnyPipeline], settings: Settings
 ) -> int:
@@ -106,7 +93,7 @@ async def run_request(
         )
         async with trio.open_nursery() as nursery:
             if is_supervised:
-                nursery.start_soon(_stop_when_orphaned, stop)
+                nursery.start_soon(stop_when_orphaned, stop)
             await _run_here(request, config, pipelines, stop)
             nursery.cancel_scope.cancel()
     return EXIT_INTERRUPTED if request.until_end and stop.is_set() else 0
@@ -125,7 +112,6 @@ async def _run_here(
     )
     # A pipeline that fails beside others is logged at once; a lone one is not said twice.
     logging.getLogger(run_worker.__module__).disabled = len(pipelines) == 1
-    tune_collector()
     async with (
         served_metrics(request.metrics, paths, quiet=request.quiet) as served,
         shown(status, quiet=request.quiet),
@@ -141,7 +127,7 @@ async def _run_here(
             note(summary_line(figures))
 
 
-async def _stop_when_orphaned(stop: trio.Event) -> None:
+async def stop_when_orphaned(stop: trio.Event) -> None:
     """Waits for the end of standard input: the supervisor holds its other end."""
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as supervisor:
         while await supervisor.receive_some():
