@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import trio
 
-from streamlog.errors import UsageError
+import msgspec
+
+from streamlog.errors import RefusedError, UsageError
+from streamlog.processing.failures.ledger import Ledger, SpoiledTaskError
 from streamlog.processing.state.store import open_task_store
 from streamlog.processing.worker.calling import make_calls
 from streamlog.processing.worker.changelog import ChangelogReplay, fence_record
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from streamlog.processing.operators.tables import TableView
     from streamlog.processing.plan.plan import Plan, SubTopologyPlan
+    from streamlog.processing.state.meta import TaskMeta
     from streamlog.processing.state.store import TaskStore
     from streamlog.testing.memory_log import MemoryLog, MemoryPartition
 
@@ -49,6 +53,7 @@ class MemoryWorker:
         self._tables_read: dict[tuple[str, int], int] = {}
         self._subs: dict[str, SubTopologyPlan] = {sub.name: sub for sub in plan.sub_topologies}
         self._tasks: dict[TaskName, Task] = {}
+        self._ledgers: dict[TaskName, Ledger] = {}
         self._changelog_next: dict[TaskName, int] = {}
 
     @property
@@ -65,6 +70,7 @@ class MemoryWorker:
         if name not in self._tasks:
             self.load_tables()
             self._tasks[name] = self._take_over(name)
+            self._tasks[name].ledger = self._ledgers.setdefault(name, Ledger())
         return self._tasks[name]
 
     def load_tables(self) -> None:
@@ -80,7 +86,11 @@ class MemoryWorker:
         """Fences the changelog, restores from it, and opens the task."""
         sub = self._subs[name.sub_topology]
         store, epoch = self.open_store(name)
-        self._check_group(sub, name, store.sequence)
+        try:
+            self._check_group(sub, name, store.meta)
+        except BaseException:
+            store.close()
+            raise
         return Task(
             sub,
             name.partition,
@@ -101,11 +111,13 @@ class MemoryWorker:
             key, value = fence_record(epoch)
             end = changelog.append([key], [value], [0])
             replay = ChangelogReplay(store)
-            replay.feed(changelog.read(store.changelog_position, end))
-            if replay.highest_epoch <= epoch:
+            # Without our own fence, which is the last record.
+            begin = store.changelog_position
+            replay.feed(changelog.read(begin, end - 1 - begin))
+            if replay.highest_epoch < epoch:
                 break
             epoch = replay.highest_epoch + 1
-        replay.finish(end)
+        replay.finish(end, epoch)
         self._changelog_next[name] = end
         return store, epoch
 
@@ -113,13 +125,15 @@ class MemoryWorker:
         """Returns a task's changelog."""
         return self.log.partition(self._subs[name.sub_topology].changelog_topic, name.partition)
 
-    def _check_group(self, sub: SubTopologyPlan, name: TaskName, sequence: int) -> None:
+    def _check_group(self, sub: SubTopologyPlan, name: TaskName, meta: TaskMeta) -> None:
         """The state is never behind the group: a checkpoint is committed after it is durable."""
         committed = self.log.committed.get((sub.input_topics[0], name.partition))
         if committed is not None:
             note = parse_note(committed[1])
             assert note is not None
-            assert note.sequence <= sequence, f"{name}: {note} is ahead of checkpoint {sequence}"
+            assert note.sequence <= meta.sequence, f"{name}: {note} is ahead of {meta.sequence}"
+            if note.rewind not in (msgspec.UNSET, meta.timeline):
+                raise RefusedError(f"task {name}: a rewind was cut short and has to be finished")
 
     # Steps.
 
@@ -140,6 +154,11 @@ class MemoryWorker:
                 for piece, piece_next in task.pieces(columns, next_offset):
                     calls = task.prepare(topic, partition, piece, piece_next)
                     task.finish(trio.run(make_calls, calls) if calls else ())
+                # Time stands still: a record that is to be tried again is, in the next step.
+                task.take_rest()
+            except SpoiledTaskError:
+                self.drop(name)
+                return 0
             except Exception:
                 self.drop(name)
                 raise
@@ -209,5 +228,6 @@ class MemoryWorker:
         """Ends all tasks without a checkpoint, and forgets the tables."""
         for name in list(self._tasks):
             self.drop(name)
+        self._ledgers.clear()
         self.tables = self.plan.new_tables()
         self._tables_read = {}

@@ -57,6 +57,14 @@ LETTER_BYTES_MAX: Final = 960_000
 """A producer takes no larger record; the value of a larger one is left where it stands."""
 
 
+def returned_among(columns: Columns) -> list[int]:
+    """Returns the indices of records that were sent back, by whatever pipeline's dead letters."""
+    headers = columns.headers
+    if headers is None:
+        return []
+    return [i for i, each in enumerate(headers) if each and each[-1][0] == RETRY_COUNT]
+
+
 class Counts(msgspec.Struct, array_like=True):
     """Of records, since the state began."""
 
@@ -126,24 +134,6 @@ class Desk:
         """Whether a record may have to be tried again."""
         return isinstance(self.policy, Retry)
 
-    def pieces(self, columns: Columns) -> list[Columns]:
-        """Cuts a chunk, so that each record which was sent back stands alone."""
-        if columns.headers is None:
-            return [columns]
-        back = [i for i, each in enumerate(columns.headers) if each and each[-1][0] == RETRY_COUNT]
-        if not back:
-            return [columns]
-        pieces: list[Columns] = []
-        start = 0
-        for index in back:
-            if index > start:
-                pieces.append(columns.slice(start, index))
-            pieces.append(columns.slice(index, index + 1))
-            start = index + 1
-        if start < len(columns):
-            pieces.append(columns.slice(start))
-        return pieces
-
     def open(self, columns: Columns) -> bool:
         """Begins a piece; returns whether its records count at all."""
         self._columns = columns
@@ -191,13 +181,14 @@ class Desk:
                 return index
         return stop
 
-    def leave_out(self, offset: int, key: bytes | None) -> None:
-        """Decides on a record that is left out from the start."""
+    def leave_out(self, offset: int, key: bytes | None) -> bool:
+        """Decides on a record that is left out from the start; says whether it spoilt the task."""
         hold = self._holds.of(key) if self._returned is None else None
         if hold is not None:
             self._park(offset, hold, None)
-        else:
-            self._decide(self.ledger.poison[offset])
+            return False
+        self._decide(self.ledger.poison[offset])
+        return True
 
     # Failures.
 
@@ -212,6 +203,12 @@ class Desk:
             RecordFailure: If it stops the pipeline.
             TryAgain: If it is to be tried again.
         """
+        if self._holds and self._returned is None:
+            # One that cannot be read is not left out before it fails.
+            hold = self._holds.of(self._key_of(failure.offset))
+            if hold is not None:
+                self._park(failure.offset, hold, None)
+                return
         cause = self._attempted(failure)
         if again and (wait_ms := self._wait_ms(cause)) is not None:
             raise TryAgain(failure.offset, wait_ms)
@@ -284,6 +281,11 @@ class Desk:
             )
 
     # Dead letters.
+
+    def _key_of(self, offset: int) -> bytes | None:
+        columns = self._columns
+        assert columns is not None
+        return columns.keys[bisect_left(columns.offsets, offset)]
 
     def _set_aside_as(self, cause: Cause) -> bytes | None:
         """Writes the dead letter of a record of this piece; returns its key."""

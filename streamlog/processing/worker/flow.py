@@ -7,18 +7,20 @@ through that step's tree.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from streamlog.processing.dsl.nodes import OperatorNode, SourceNode, WindowNode
 from streamlog.processing.dsl.windowed import Windowed, utc
 from streamlog.processing.errors import FunctionFailure
+from streamlog.processing.failures.policy import Stop
 from streamlog.processing.operators.calls import Answers
 from streamlog.processing.operators.operator import OperatorContext
 from streamlog.processing.operators.specs import row_factory
 from streamlog.processing.plan.fuse import Surroundings, fuse
 from streamlog.processing.plan.homes import own_lag
+from streamlog.processing.state.count_rows import CountRows, only_counts
 from streamlog.processing.state.keys import store_id
 from streamlog.processing.state.rows import WindowRows
 from streamlog.processing.worker.batch import Batch
@@ -39,6 +41,15 @@ if TYPE_CHECKING:
     from streamlog.processing.state.rows import Closed
     from streamlog.processing.state.store import TaskStore
     from streamlog.processing.worker.writers import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A record that failed: its index, why, and whether it may have changed state."""
+
+    index: int
+    failure: FunctionFailure
+    spoils: bool
 
 
 class Branch:
@@ -84,7 +95,8 @@ class Flow:
         for node in sub.stateful:
             identity = store_id(node.name)
             if isinstance(node, WindowNode):
-                self.rows[node.name] = WindowRows(identity, row_factory(node.aggregates), store)
+                kind = CountRows if only_counts(node.aggregates) else WindowRows
+                self.rows[node.name] = kind(identity, row_factory(node.aggregates), store)
             else:
                 operator = node.make(OperatorContext(node.name, store, identity, partition))
                 operator.now = self._closed_through.get(node.name, NO_TIME)
@@ -98,7 +110,9 @@ class Flow:
             answers=self._answers,
         )
         label = f"{sub.pipeline}.{sub.name}"
-        self._entry = Branch(sub.entry, fuse(sub.entry, label, around))
+        # Who goes on behind failures wants most of them to come before state changes.
+        careful = not isinstance(sub.on_error, Stop)
+        self._entry = Branch(sub.entry, fuse(sub.entry, label, around, state_last=careful))
         self._ahead: Fused | None = None
         if sub.calls is not None:
             ahead = replace(around, calls=self._calls)
@@ -182,6 +196,28 @@ class Flow:
         if start == stop:
             return
         self._run(self._entry, batch, start, stop)
+        self._scatter_entry(batch)
+
+    def run_carefully(self, batch: Batch, start: int, stop: int) -> Failed | None:
+        """As `run`; when a record fails, ends behind the one before it and says what failed."""
+        if start == stop:
+            return None
+        fused, failed = self._entry.fused, None
+        self._assign(fused, batch, stop)
+        try:
+            late = fused.run(start, stop, batch)
+        except Exception as error:  # noqa: BLE001 (whatever a user's function may raise)
+            blame = fused.blame_of(error.__traceback__)
+            offset, late = batch.offsets[blame.index], blame.late
+            failure = self._failure(blame.node or self._entry.tree.root, offset, error)
+            failed = Failed(blame.index, failure, blame.spoils)
+            for collector in fused.collectors.values():
+                collector.drop(blame.index)
+        self._late_records += sum(late)
+        self._scatter_entry(batch)
+        return failed
+
+    def _scatter_entry(self, batch: Batch) -> None:
         for topic in self._entry.fused.collectors:
             times, record_times = batch.task_times, batch.times
             write = self._writes.get(topic)
@@ -192,6 +228,16 @@ class Flow:
 
     def _run(self, branch: Branch, batch: Batch, start: int, stop: int) -> None:
         fused = branch.fused
+        self._assign(fused, batch, stop)
+        try:
+            late = fused.run(start, stop, batch)
+        except Exception as error:  # noqa: BLE001 (whatever a user's function may raise)
+            failed, index = fused.blame(error.__traceback__)
+            self._fail(failed or branch.tree.root, batch.offsets[index], error)
+        self._late_records += sum(late)
+
+    def _assign(self, fused: Fused, batch: Batch, stop: int) -> None:
+        """Finds the windows of the records up to `stop`."""
         if not batch.ends:
             batch.ends = [[] for _ in fused.windows]
         for node, ends in zip(fused.windows, batch.ends, strict=True):
@@ -204,12 +250,6 @@ class Flow:
                 node.grace_ms,
                 self._closed_through.get(node.name, NO_TIME),
             )
-        try:
-            late = fused.run(start, stop, batch)
-        except Exception as error:  # noqa: BLE001 (whatever a user's function may raise)
-            failed, index = fused.blame(error.__traceback__)
-            self._fail(failed or branch.tree.root, batch.offsets[index], error)
-        self._late_records += sum(late)
 
     def _scatter(
         self,
@@ -361,10 +401,13 @@ class Flow:
         return bool(self._writes)
 
     def _fail(self, node: Node, offset: int, error: Exception) -> NoReturn:
+        raise self._failure(node, offset, error)
+
+    def _failure(self, node: Node, offset: int, error: Exception) -> FunctionFailure:
         topic = self.sub.input_topics[0]
         reason = error.args[1] if isinstance(error, TooManyOutputsError) else _describe(error)
         what = "input" if isinstance(node, SourceNode) else f"step {node.name}"
-        raise FunctionFailure(
+        failure = FunctionFailure(
             f"{what} ({node.location}) failed for the record at offset {offset} of {topic} "
             f"partition {self.partition}: {reason}",
             topic=topic,
@@ -372,7 +415,9 @@ class Flow:
             offset=offset,
             step=node.name,
             location=str(node.location),
-        ) from error
+        )
+        failure.__cause__ = error
+        return failure
 
 
 def _clock(tree: Tree) -> Clock | None:

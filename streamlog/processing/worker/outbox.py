@@ -54,6 +54,18 @@ class Collector:
         self.timestamps: list[int] = []
         self.headers: list[Headers] = []
 
+    def drop(self, index: int) -> None:
+        """Forgets what the input of this index has put out, if it is the last one that has."""
+        indices = self.indices
+        count = len(indices)
+        while count > 0 and indices[count - 1] == index:
+            count -= 1
+        del indices[count:]
+        del self.keys[count:]
+        del self.values[count:]
+        del self.timestamps[count:]
+        del self.headers[count:]
+
     def clear(self) -> None:
         """Forgets everything; the lists stay the same objects."""
         self.keys.clear()

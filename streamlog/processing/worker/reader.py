@@ -12,6 +12,7 @@ import msgspec
 
 from streamlog.processing.dsl.nodes import OperatorNode, SourceNode
 from streamlog.processing.errors import FunctionFailure, UndecodableFailure
+from streamlog.processing.failures.dead_letters import read_return
 from streamlog.processing.operators.event_time import (
     TIMESTAMP_MAX_MS,
     TIMESTAMP_MIN_MS,
@@ -20,8 +21,15 @@ from streamlog.processing.operators.event_time import (
 from streamlog.processing.worker.batch import Batch
 from streamlog.processing.worker.position import NO_TIME
 from streamlog.processing.worker.withdrawn import without_withdrawn
-from streamlog.processing.worker.writers import ForeignRecordError, Writer, Writers, advance
+from streamlog.processing.worker.writers import (
+    ForeignRecordError,
+    Writer,
+    Writers,
+    advance,
+    read_position,
+)
 from streamlog.serde.errors import SerdeError
+from streamlog.serde.formats import msgpack_decoder
 
 if TYPE_CHECKING:
     from typing import Any
@@ -51,6 +59,12 @@ class Reader(Protocol):
 
     def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
         """Returns the records that count, and where among them windows close."""
+
+    def snapshot(self) -> object:
+        """Returns all that it knows, to go back to."""
+
+    def go_back(self, snapshot: Any) -> None:  # noqa: ANN401 (what this kind's `snapshot` returns)
+        """Forgets what came after a snapshot."""
 
 
 def open_reader(
@@ -110,6 +124,14 @@ class SourceReader:
             headers=columns.headers,
         )
         return batch, breaks
+
+    def snapshot(self) -> int:
+        """Returns all that it knows, to go back to."""
+        return self.time
+
+    def go_back(self, snapshot: int) -> None:
+        """Forgets what came after a snapshot."""
+        self.time = snapshot
 
     def _event_times(self, columns: Columns, values: list[Any]) -> list[int]:
         found: list[int] = []
@@ -172,9 +194,7 @@ class RepartitionReader:
         self._partition = partition
         self._has_ports = isinstance(node, OperatorNode)
         values = node.parents if isinstance(node, OperatorNode) else (node,)
-        self._decoders = [
-            msgspec.msgpack.Decoder(cast("Any", each.value_type)).decode for each in values
-        ]
+        self._decoders = [msgpack_decoder(cast("Any", each.value_type)).decode for each in values]
 
     @property
     def time(self) -> int:
@@ -196,6 +216,8 @@ class RepartitionReader:
         headers = columns.headers
         if headers is None:
             headers = [()] * len(columns)
+        if len(headers) == 1 and read_return(headers[0]) is not None:
+            return self._admit_returned(columns), []
         try:
             admitted = self._writers.admit(headers, columns.offsets, 0, clocks)
         except ForeignRecordError as error:
@@ -225,6 +247,37 @@ class RepartitionReader:
             ports=ports,
         )
         return batch, admitted.breaks
+
+    def _admit_returned(self, columns: Columns) -> Batch:
+        """Returns a record that was sent back: its writer has told of it long ago."""
+        offset, own = columns.offsets[0], (columns.headers or [()])[0]
+        try:
+            number, _, _, _, record_time, _ = read_position(own[:1], 0)
+        except ForeignRecordError:
+            raise self._refuse(offset, "it was sent back without its position") from None
+        self._find_undecodable(columns, [0])
+        ports: list[int] = []
+        raw = columns.values[0] or b""
+        value = self._decode_port(raw, ports) if self._has_ports else self._decode(raw)
+        return Batch(
+            values=[value],
+            keys=columns.keys,
+            timestamps=columns.timestamps,
+            offsets=columns.offsets,
+            # A record's time is never behind the task's.
+            times=[max(record_time, self.time)],
+            task_times=[self.time],
+            writers=[number],
+            ports=ports,
+        )
+
+    def snapshot(self) -> tuple[int, dict[int, Writer]]:
+        """Returns all that it knows, to go back to."""
+        return self._writers.snapshot()
+
+    def go_back(self, snapshot: tuple[int, dict[int, Writer]]) -> None:
+        """Forgets what came after a snapshot."""
+        self._writers.go_back(snapshot)
 
     def _decode_port(self, raw: bytes | None, ports: list[int]) -> object:
         """Reads a value that says by which input of a step it comes; notes that in `ports`."""

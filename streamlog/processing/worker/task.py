@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from streamlog.processing.dsl.options import PipelineOptions
+from streamlog.processing.failures.desk import Desk, returned_among
 from streamlog.processing.operators.tables import TableView as TableView  # noqa: TC001
 from streamlog.processing.state.meta import WriterMeta
 from streamlog.processing.worker.changelog import checkpoint_records
 from streamlog.processing.worker.decisions import TIME, WALL, Decisions
 from streamlog.processing.worker.flow import Flow
+from streamlog.processing.worker.intake import Intake
 from streamlog.processing.worker.note import Note, format_note
 from streamlog.processing.worker.placement import TaskName
 from streamlog.processing.worker.position import (
@@ -44,12 +46,13 @@ from streamlog.processing.worker.withdrawn import still_withdrawn
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from streamlog.processing.failures.ledger import Ledger
     from streamlog.processing.operators.calls import Answer, Call
     from streamlog.processing.plan.plan import SubTopologyPlan
     from streamlog.processing.state.meta import TaskMeta
     from streamlog.processing.state.rows import Change
     from streamlog.processing.state.store import TaskStore
-    from streamlog.processing.worker.batch import Batch
+    from streamlog.processing.worker.intake import Prepared
     from streamlog.processing.worker.writers import Break
     from streamlog.records.columns import Columns, Headers
 
@@ -100,17 +103,12 @@ class TaskStatistics:
     stream_time_ms: int | None
     outputs: int
     """Since the task was opened."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A chunk whose calls are being made."""
-
-    batch: Batch
-    breaks: list[Break]
-    record_count: int
-    next_offset: int
-    calls: Sequence[Call]
+    skipped: int
+    """Records that failed and were left out, since the state began."""
+    dead_letters: int
+    """Records that failed and were set aside, or followed one of their key, since it began."""
+    retried: int
+    """Attempts after the first, on this worker."""
 
 
 class Task:
@@ -157,6 +155,9 @@ class Task:
             for number in range(partition_counts[topic])
         ]
         self._reader = open_reader(sub, partition, expected, meta)
+        self._desk = Desk(sub.on_error, sub.pipeline, self.id, sub.input_topics[0], store)
+        self._intake = Intake(self._reader, self._flow, self._desk)
+        self._letters_to = (sub.dead_letter_topic, partition_counts)
         applied, self._decided = meta.decided
         self._decisions = Decisions(store, self._next or 0, applied)
         self._silence = Silence(options.idle, options.quiet)
@@ -165,7 +166,8 @@ class Task:
         self._marked_time = NO_TIME
         self._records_in = 0
         self._pending: Checkpoint | None = None
-        self._prepared: _Prepared | None = None
+        self._prepared: Prepared | None = None
+        self._rest_ms: int | None = None
         self._failed = False
         self.records_at_once = CHUNK_CALLS * min(
             (node.concurrency for node in sub.async_steps), default=0
@@ -181,14 +183,38 @@ class Task:
         """Returns the next offset to read of each input; `None`: begin at the log's start."""
         return {self.inputs[0]: self._next or None}
 
+    @property
+    def ledger(self) -> Ledger:
+        """What is known of failures beyond the task's life; the worker may give its own."""
+        return self._desk.ledger
+
+    @ledger.setter
+    def ledger(self, ledger: Ledger) -> None:
+        self._desk.ledger = ledger
+
+    def take_rest(self) -> int | None:
+        """Returns how long to wait in front of the position, if that was not asked yet.
+
+        The record there failed and is to be tried again. Until then nothing may be handed in.
+        """
+        rest_ms, self._rest_ms = self._rest_ms, None
+        return rest_ms
+
+    def wants_checkpoint(self) -> bool:
+        """Whether a checkpoint is worth taking now, before its time."""
+        return self._intake.passed_poison
+
     # Records.
 
     def process(self, topic: str, partition: int, columns: Columns, next_offset: int) -> None:
         """Processes a chunk; records below the position are skipped.
 
+        It ends early in front of a record that is to be tried again; see `take_rest`.
+
         Raises:
-            FunctionFailure: If a function of the pipeline raised.
-            UndecodableFailure: If a record's bytes do not fit its type.
+            FunctionFailure: If a function of the pipeline raised, and the policy is to stop.
+            UndecodableFailure: If a record's bytes do not fit its type, likewise.
+            SpoiledTaskError: If the task is to be dropped and taken over again.
         """
         assert not self.records_at_once, "the chunk's calls have to be made: prepare, then finish"
         for piece, piece_next in self.pieces(columns, next_offset):
@@ -196,10 +222,16 @@ class Task:
             self.finish(())
 
     def pieces(self, columns: Columns, next_offset: int) -> Iterator[tuple[Columns, int]]:
-        """Cuts a chunk where decisions wait, and where it would ask for too many calls at once."""
+        """Cuts a chunk where decisions wait, and where it would ask for too many calls at once.
+
+        Records that were sent back stand alone. What a piece leaves over begins the next one.
+        """
         start, count = 0, len(columns)
+        alone = returned_among(columns)
         while True:
             stop = count
+            if alone:
+                stop = next((at + (at == start) for at in alone if at >= start), count)
             if self.records_at_once:
                 stop = min(stop, start + self.records_at_once)
             decided = self._decisions.next_position()
@@ -211,6 +243,11 @@ class Task:
             if decided is not None and decided < piece_next:
                 piece_next, at_end = decided, False
             yield columns if stop - start == count else columns.slice(start, stop), piece_next
+            if self._rest_ms is not None:
+                return
+            if self._next is not None and self._next < piece_next:
+                start = bisect_left(columns.offsets, self._next)
+                continue
             if at_end:
                 return
             start = stop
@@ -225,29 +262,21 @@ class Task:
         if self._next is not None and columns.offsets and columns.offsets[0] < self._next:
             columns = _from_offset(columns, self._next)
         self._failed = True
-        batch, breaks = self._reader.admit(columns, self._flow.clocks)
-        calls = self._flow.calls_of(batch)
-        self._prepared = _Prepared(batch, breaks, len(columns), next_offset, calls)
-        return calls
+        self._prepared = self._intake.prepare(columns, next_offset)
+        return self._prepared.calls
 
     def finish(self, answers: Sequence[Answer]) -> None:
         """Processes the chunk that was prepared, with the answers of its calls in their order."""
         prepared, self._prepared = self._prepared, None
         assert prepared is not None
-        batch = prepared.batch
-        self._flow.take_answers(prepared.calls, answers)
-        start = 0
-        for each in prepared.breaks:
-            self._flow.run(batch, start, each.position)
-            self._break(each)
-            start = each.position
-        self._flow.run(batch, start, len(batch.values))
+        ran = self._intake.finish(prepared, answers, self._break)
         self._failed = False
-        self._records_in += prepared.record_count
-        if prepared.record_count:
+        self._rest_ms = ran.wait_ms
+        self._records_in += ran.records
+        if ran.records:
             self._drained = self._reader.drained()
             self._silence.heard()
-        self._move(max(prepared.next_offset, self._next or 0))
+        self._move(max(ran.position, self._next or 0))
 
     def _move(self, position: int) -> None:
         if position != self._next:
@@ -336,6 +365,12 @@ class Task:
                         pile.headers or None,
                     )
                 )
+        letters = self._desk.take_letters()
+        if letters is not None:
+            topic, counts = self._letters_to
+            assert topic is not None
+            columns = (letters.keys, letters.values, letters.timestamps, letters.headers)
+            batches.append(OutputBatch(topic, self.id.partition % counts[topic], *columns))
         return batches
 
     def emit_markers(self) -> None:
@@ -362,7 +397,7 @@ class Task:
         if unchanged == before and not (self._store.rewrites or self._decisions.waiting):
             return None
         changes: list[Change] = self._decisions.table.changes()
-        for rows in self._flow.stores:
+        for rows in (*self._flow.stores, *self._desk.tables):
             changes += rows.changes()
         names = {name for name, _ in changes}
         again = sorted(self._store.rewrites - names)
@@ -385,8 +420,10 @@ class Task:
         """Makes the checkpoint the local state, in one transaction; the task rests meanwhile."""
         assert checkpoint is self._pending, "a checkpoint is committed once, before the next one"
         self._store.commit(checkpoint.changes, checkpoint.meta, changelog_next_offset)
-        for rows in self._flow.stores:
+        for rows in (*self._flow.stores, *self._desk.tables):
             rows.committed()
+        self._desk.ledger.forget(self._next or 0)
+        self._intake.passed_poison = False
         self._decisions.table.committed()
         self._decisions.committed()
         self._pending = None
@@ -436,6 +473,9 @@ class Task:
             open_windows=self._open_rows,
             stream_time_ms=_known(self._reader.time),
             outputs=sum(outbox.count for outbox in self._flow.outboxes),
+            skipped=self._desk.counts.skipped,
+            dead_letters=self._desk.counts.dead_letters,
+            retried=self._desk.ledger.retried,
         )
 
     def close(self) -> None:
@@ -454,8 +494,4 @@ def _known(time: int) -> int | None:
 
 def _from_offset(columns: Columns, offset: int) -> Columns:
     """The records from an offset on."""
-    start = 0
-    for start, each in enumerate(columns.offsets):
-        if each >= offset:
-            return columns.slice(start)
-    return columns.slice(len(columns))
+    return columns.slice(bisect_left(columns.offsets, offset))

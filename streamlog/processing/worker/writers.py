@@ -125,6 +125,18 @@ class Writer:
         self.withdrawn = withdrawn
         self.idle = idle
 
+    def copy(self) -> Writer:
+        """Returns another one that knows the same."""
+        return Writer(
+            self.epoch,
+            self.sequence,
+            self.time,
+            self.drained,
+            self.marked,
+            self.withdrawn,
+            self.idle,
+        )
+
 
 class Writers:
     """All writers of one repartition partition.
@@ -145,6 +157,17 @@ class Writers:
         self.writers.update(known)
         self.time = time
         self._settle()
+
+    def snapshot(self) -> tuple[int, dict[int, Writer]]:
+        """Returns all that is known, to go back to."""
+        return self.time, {number: each.copy() for number, each in self.writers.items()}
+
+    def go_back(self, snapshot: tuple[int, dict[int, Writer]]) -> None:
+        """Forgets what came after a snapshot."""
+        self.time = snapshot[0]
+        self.writers.clear()
+        for number, each in snapshot[1].items():
+            self.writers[number] = each.copy()
 
     def drained(self) -> bool:
         """Returns whether every writer has said that it has no more to come."""
@@ -168,7 +191,9 @@ class Writers:
         index = first
         stop = len(offsets)
         while index < stop:
-            number, epoch, sequence, time, record_time, marker = _position(headers[index], index)
+            number, epoch, sequence, time, record_time, marker = read_position(
+                headers[index], index
+            )
             writer = self.writers.get(number)
             if writer is None:
                 writer = self._newcomer(number)
@@ -234,7 +259,7 @@ class Writers:
             self.time = time
 
 
-def _position(headers: Headers, index: int) -> tuple[int, int, int, int, int, int]:
+def read_position(headers: Headers, index: int) -> tuple[int, int, int, int, int, int]:
     """Reads a position: writer, epoch, sequence, both times, and a marker's kind or -1."""
     if len(headers) != 1:
         raise ForeignRecordError(index)
