@@ -6,7 +6,7 @@ cut short before the commit, records are sent once more; the pipeline counts the
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,59 +15,21 @@ from streamlog.client.consumer.consumer import open_consumer
 from streamlog.client.values import EARLIEST, LATEST, OffsetAndMetadata, TopicPartition
 from streamlog.config import did_you_mean
 from streamlog.errors import NotFoundError
-from streamlog.processing.failures.dead_letters import (
-    ERRORS,
-    Cause,
-    headers_back,
-    read_cause,
-    read_return,
-    without,
-)
+from streamlog.processing.failures.dead_letters import headers_back, read_cause
+from streamlog.processing.failures.returning import Letter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from streamlog.client.admin.admin import Admin
     from streamlog.client.client import Client
     from streamlog.client.producer.producer import Producer
-    from streamlog.records.columns import Headers
+    from streamlog.processing.failures.returning import Return
 
 SUFFIX = ".dlq"
 POLL_MS = 200
 SEND_RECORDS = 500
 """Sent at once to one partition, so that each wait is short."""
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """One dead letter; `cause` is missing if the record is none."""
-
-    place: TopicPartition
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    cause: Cause | None
-
-    @property
-    def identity(self) -> tuple[str, int, int]:
-        """Which record it is, however often it failed: where it stood first."""
-        assert self.cause is not None
-        returned = read_return(self.headers)
-        offset = self.cause.offset if returned is None else returned.offset
-        return self.cause.topic, self.cause.partition, offset
-
-    @property
-    def times_sent(self) -> int:
-        """How often it was sent back before."""
-        returned = read_return(self.headers)
-        return 0 if returned is None else returned.count
-
-    @property
-    def own_headers(self) -> Headers:
-        """The headers that are not ours."""
-        return without(self.headers, ERRORS)
 
 
 @dataclass(slots=True)
@@ -210,67 +172,14 @@ class Summary:
 # Sending back.
 
 
-@dataclass(slots=True)
-class Return:
-    """Letters to send back, by the partition where they stood, in their order there."""
-
-    letters: dict[TopicPartition, list[Letter]] = field(default_factory=dict)
-    upto: dict[TopicPartition, int] = field(default_factory=dict)
-    """By partition of the dead letters: where those begin that are not dealt with here."""
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        """How many letters are sent."""
-        return sum(map(len, self.letters.values()))
-
-    def table(self) -> Table:
-        """Returns what goes where."""
-        table = Table(["TO-TOPIC", "PARTITION", "RECORDS", "FIRST-OFFSET", "LAST-OFFSET", "SENT"])
-        for place, letters in sorted(self.letters.items()):
-            offsets = [letter.identity[2] for letter in letters]
-            sent = max(letter.times_sent for letter in letters)
-            table.rows.append([*place, len(letters), min(offsets), max(offsets), sent])
-        return table
-
-
-def records(count: int) -> str:
-    """Says how many records.
-
-    >>> records(1), records(2)
-    ('1 record', '2 records')
-    """
-    return f"{count} record{'' if count == 1 else 's'}"
-
-
-def plan_return(letters: Iterable[Letter]) -> Return:
-    """Decides what is sent back: each record once, in the order in which they stood.
-
-    Of several letters of one record (a crash repeats some) the last one counts.
-    """
-    back = Return()
-    chosen: dict[tuple[str, int, int], Letter] = {}
-    strangers = large = 0
-    for letter in letters:
-        back.upto[letter.place] = letter.offset + 1
-        if letter.cause is None:
-            strangers += 1
-        elif letter.cause.left_bytes is not None:
-            large += 1
-        else:
-            chosen[letter.identity] = letter
-    by_place: defaultdict[TopicPartition, list[Letter]] = defaultdict(list)
-    for topic, partition, offset in sorted(chosen):
-        by_place[TopicPartition(topic, partition)].append(chosen[topic, partition, offset])
-    back.letters = dict(by_place)
-    if strangers:
-        back.notes.append(f"{records(strangers)} no dead letter: passed over")
-    if large:
-        back.notes.append(
-            f"{records(large)} too large to be kept here: passed over; their headers say where "
-            "they stand"
-        )
-    return back
+def table_of(back: Return) -> Table:
+    """Returns what goes where."""
+    table = Table(["TO-TOPIC", "PARTITION", "RECORDS", "FIRST-OFFSET", "LAST-OFFSET", "SENT"])
+    for place, letters in sorted(back.letters.items()):
+        offsets = [letter.identity[2] for letter in letters]
+        sent = max(letter.times_sent for letter in letters)
+        table.rows.append([*place, len(letters), min(offsets), max(offsets), sent])
+    return table
 
 
 async def check_destinations(admin: Admin, back: Return) -> None:

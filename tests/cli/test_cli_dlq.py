@@ -10,7 +10,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlog.cli.dead_letters import Letter, plan_return
+from streamlog.cli.dead_letters import table_of
 from streamlog.client.admin.admin import Admin
 from streamlog.client.admin.values import NewTopic
 from streamlog.client.client import open_client
@@ -18,6 +18,7 @@ from streamlog.client.config import ClientConfig
 from streamlog.client.producer.producer import open_producer
 from streamlog.client.values import TopicPartition
 from streamlog.processing.failures.dead_letters import Cause, headers_back, headers_with
+from streamlog.processing.failures.returning import Letter, plan_return
 
 if TYPE_CHECKING:
     from command_runner import Shell
@@ -63,7 +64,7 @@ def test_letters_go_back_in_the_order_in_which_the_records_stood() -> None:
         TopicPartition("orders", 1): [2],
     }
     assert back.upto == {TopicPartition("d", 0): 6}
-    assert back.table().rows == [["orders", 0, 2, 3, 7, 1], ["orders", 1, 1, 1, 1, 0]]
+    assert table_of(back).rows == [["orders", 0, 2, 3, 7, 1], ["orders", 1, 1, 1, 1, 0]]
 
 
 @given(st.lists(st.integers(0, 5), max_size=12))

@@ -14,9 +14,10 @@ from streamlog.cli.command import Group, Invocation, invocation
 from streamlog.errors import UsageError
 
 if TYPE_CHECKING:
-    from streamlog.cli.dead_letters import Extent, Letter, Return
+    from streamlog.cli.dead_letters import Extent
     from streamlog.client.client import Client
     from streamlog.client.values import TopicPartition
+    from streamlog.processing.failures.returning import Letter, Return
 
 SHOWN = 5
 RETRY_MAX = 10_000
@@ -190,11 +191,12 @@ def retry_letters(name: str, limit: int, execute: bool) -> None:
             check_destinations,
             find_letters,
             first_letters,
-            plan_return,
             send_back,
+            table_of,
         )
         from streamlog.cli.output import write_table
         from streamlog.client.producer.producer import open_producer
+        from streamlog.processing.failures.returning import plan_return
 
         async with open_connection(given.settings) as (client, admin):
             extent = await find_letters(admin, name)
@@ -204,7 +206,7 @@ def retry_letters(name: str, limit: int, execute: bool) -> None:
             if execute and letters:
                 async with open_producer(client) as producer:
                     await send_back(producer, admin, extent, back)
-        write_table(back.table(), as_json=given.is_json)
+        write_table(table_of(back), as_json=given.is_json)
         pending = sum(extent.end[place] - at for place, at in extent.sent.items())
         _say_what_was_sent(back, pending - len(letters), name, execute)
 
@@ -212,8 +214,8 @@ def retry_letters(name: str, limit: int, execute: bool) -> None:
 
 
 def _say_what_was_sent(back: Return, left: int, name: str, execute: bool) -> None:
-    from streamlog.cli.dead_letters import records
     from streamlog.cli.output import note
+    from streamlog.processing.failures.returning import records
 
     for text in back.notes:
         note(text)
@@ -286,9 +288,10 @@ def drop_letters(
 
 async def _let_go(client: Client, extent: Extent, until: dict[TopicPartition, int]) -> None:
     """Tells the pipeline that records for which it holds keys will not come back."""
-    from streamlog.cli.dead_letters import plan_return, read_letters, remember, send_back
+    from streamlog.cli.dead_letters import read_letters, remember, send_back
     from streamlog.client.admin.admin import Admin
     from streamlog.client.producer.producer import open_producer
+    from streamlog.processing.failures.returning import plan_return
 
     admin = Admin(client)
     letters: list[Letter] = []
