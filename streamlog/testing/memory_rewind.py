@@ -16,9 +16,11 @@ from streamlog.processing.rewind.procedure import (
     TellChangelog,
     TellGroup,
     carry_out,
+    cut_short,
     intent_of,
     was_given_up,
 )
+from streamlog.processing.rewind.target import Edge
 
 if TYPE_CHECKING:
     from streamlog.processing.rewind.decide import Decision
@@ -57,6 +59,7 @@ class MemoryRewind:
         self.finish()
         self._open()
         try:
+            self._refuse_remains(target)
             decision = decide(self._outline, self._pasts(), target, rebuild=rebuild)
             if decision.out_of_reach:
                 names = ", ".join(map(str, decision.out_of_reach))
@@ -67,6 +70,16 @@ class MemoryRewind:
         finally:
             self._close()
         return decision
+
+    def _refuse_remains(self, target: Target) -> None:
+        inputs = {sub.name: sub.input_topic for sub in self._outline.subs}
+        committed = self._worker.log.committed
+        places = {name: (inputs[name.sub_topology], name.partition) for name in self._opened}
+        notes = {name: committed[at][1] for name, at in places.items() if at in committed}
+        if target is not Edge.START and cut_short(self._opened, notes):
+            raise HistoryError(
+                "a rewind was cut short and its intent is lost: only the start is left"
+            )
 
     def finish(self) -> bool:
         """Finishes a rewind that was cut short; returns whether there was one to finish."""

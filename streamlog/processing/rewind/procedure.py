@@ -1,21 +1,19 @@
 """The steps of a rewind, in an order in which it can end between any two of them.
 
 1. The intent goes to disk.
-2. The group gets the offsets to which it will go, with a note that a rewind is under way. A run to
-   the end of input now knows that there is something to read, and a worker on another machine,
-   which does not see the intent, knows that it has to wait.
+2. The group gets the offsets to which it will go, with a note that a rewind is under way. From now
+   on no worker takes over a task that the rewind has yet to change, also not on another machine,
+   where nobody sees the intent.
 3. Task by task, those upstream first: the changelog gets a checkpoint whose rows are what they were
    then; then the local state goes back and moves its positions, in one transaction.
 4. The group gets notes that name these checkpoints.
 5. The intent is removed.
 
-Upstream first, because a reader leaves out what its writers have withdrawn: it must not before
-these have gone back and will write it anew. Were a rewind never finished, any beginning of it would
-still be a state from which the pipeline comes to the right results.
-
 Every step may be done twice. A task whose state has the rewind's id is done with; one that is still
 at the checkpoint from which the rewind began is not; one that is anywhere else has been run since,
-which means that somebody gave the rewind up.
+which means that nobody had been told yet, and the rewind is given up. Should the intent be lost
+after the second step, tasks that went back and others that did not are of no use together any more:
+then only the start is left, for which `cut_short` tells.
 
 `carry_out` yields the steps as values, and whoever drives it has them done: over a cluster, or in
 memory.
@@ -32,7 +30,7 @@ from streamlog.processing.rewind.decide import new_meta, with_withdrawn, writers
 from streamlog.processing.rewind.intent import Intent, TaskIntent
 from streamlog.processing.state.kept import KeptCheckpoint, Undone
 from streamlog.processing.worker.changelog import checkpoint_records
-from streamlog.processing.worker.note import Note, format_note
+from streamlog.processing.worker.note import Note, format_note, parse_note
 from streamlog.processing.worker.placement import TaskName
 
 if TYPE_CHECKING:
@@ -129,9 +127,7 @@ def carry_out(intent: Intent, opened: Mapping[TaskName, OpenTask]) -> Iterator[S
     """Yields what is to be done next; each step has to be done before the next is asked for."""
     yield SaveIntent(intent)
     pending = [
-        each
-        for each in intent.tasks
-        if opened[_name(each)].store.sequence == each.meta.sequence - 1
+        each for each in intent.tasks if opened[_name(each)].store.meta.timeline != intent.id
     ]
     yield TellGroup(_offsets(pending, intent.id))
     for each in pending:
@@ -146,7 +142,11 @@ def carry_out(intent: Intent, opened: Mapping[TaskName, OpenTask]) -> Iterator[S
         )
         yield TellChangelog(name, keys, values)
         yield ChangeState(name, undone, meta)
-    yield TellGroup(_offsets(intent.tasks, None))
+    # A task that was done with may have been run since, and the group knows better.
+    at_rest = [
+        each for each in intent.tasks if opened[_name(each)].store.sequence == each.meta.sequence
+    ]
+    yield TellGroup(_offsets(at_rest, None))
     yield ForgetIntent()
 
 
@@ -154,10 +154,26 @@ def was_given_up(intent: Intent, opened: Mapping[TaskName, OpenTask]) -> bool:
     """Whether some task was run since the rewind began, so that it cannot be finished."""
     for each in intent.tasks:
         meta = opened[_name(each)].store.meta
-        done = (meta.timeline, meta.sequence) == (intent.id, each.meta.sequence)
-        if not done and meta.sequence != each.meta.sequence - 1:
+        if meta.timeline != intent.id and meta.sequence != each.meta.sequence - 1:
             return True
     return False
+
+
+def cut_short(opened: Mapping[TaskName, OpenTask], notes: Mapping[TaskName, str]) -> list[TaskName]:
+    """Returns the tasks that some rewind was to change and has not.
+
+    Args:
+        opened: The tasks.
+        notes: What the group has noted beside the offset of each task's input.
+    """
+    found: list[TaskName] = []
+    for name, text in notes.items():
+        note = parse_note(text)
+        if note is not None and name in opened:
+            timeline = opened[name].store.meta.timeline
+            if note.rewind not in (msgspec.UNSET, timeline):
+                found.append(name)
+    return found
 
 
 def _rules(
@@ -183,9 +199,7 @@ def _told(store: TaskStore, changes: list[Change]) -> list[Change]:
     return [*((name, store.get(name)) for name in sorted(store.rewrites - names)), *changes]
 
 
-def _offsets(
-    tasks: list[TaskIntent] | tuple[TaskIntent, ...], under_way: str | None
-) -> GroupOffsets:
+def _offsets(tasks: list[TaskIntent], under_way: str | None) -> GroupOffsets:
     return {
         (each.topic, each.partition): (
             each.read_from,
