@@ -208,8 +208,12 @@ class Driver:
         MemoryRewind(self._worker).rewind(_target(to), rebuild=rebuild, steps_max=steps_max)
 
     def delete_state(self) -> None:
-        """Crashes and deletes the local state; it is restored from the changelogs."""
+        """Crashes and deletes the local state; it is restored from the changelogs.
+
+        A rewind that was cut short is finished before.
+        """
         self.crash()
+        MemoryRewind(self._worker).finish()
         shutil.rmtree(self._folder)
         self._folder.mkdir()
 
