@@ -46,6 +46,8 @@ def test_a_part_is_replayed_and_dropped_again(tmp_path: Path) -> None:
         streamlog(*replay, "--from", "24", "--until", "72", "--drain", "-q", *state)
         part = recomputed(made[24:72], edited=True)
         assert results(address, "delays-per-carrier.v2")[0] == part
+        streamlog(*replay, "--again", "--drain", "--workers", "2", *state)
+        assert results(address, "delays-per-carrier.v2")[0] == recomputed(made, edited=True)
         planned = streamlog(*replay, "--drop", *state).stdout
         assert "delays.v2.flights.changelog" in planned
         streamlog(*replay, "--drop", "--execute", *state)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -270,6 +272,29 @@ async def test_a_replay_goes_on_where_it_was_and_refuses_what_it_was_not_made_of
             await run_replay(it)
 
 
+async def test_a_replay_that_was_stopped_is_ended_by_the_next(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as it:
+        await it.send_events(2_000)
+        status, stop = RunStatus().of("totals"), trio.Event()
+        request = ReplayRequest(version="v2")
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(replay, LIVE, request, it.config(drain=True), status, stop)
+                while True:
+                    await trio.sleep(0.001)
+                    if status.records_in:
+                        break
+                stop.set()
+        await it.send_events(100)
+        shutil.rmtree(it.folder / "state")
+        ends = {(EVENTS, each): 2_000 for each in range(PARTITIONS)}
+        await run_replay(it, of=LIVE, ends=ends, drain=True)
+        await run_replay(it, version="whole", of=LIVE, ends=ends, drain=True)
+        results = await newest(it, "totals-out.v2")
+        assert results == await newest(it, "totals-out.whole")
+        assert len(await it.values("totals-out.v2")) >= len(results) > 0
+
+
 async def test_what_no_replay_has_made_is_neither_used_nor_dropped(tmp_path: Path) -> None:
     async with cluster(tmp_path) as it:
         await it.send_events(100)
@@ -429,11 +454,14 @@ async def test_a_worker_that_had_asked_before_a_swap_was_announced_stops(tmp_pat
     async with cluster(tmp_path) as it:
         await it.send_events(100)
         await run_replay(it)
-        # It asks once more when it is a member; this is what it would hear then.
-        await write_registry(it.client, live_record("totals", Live(runs_as="totals.v2")))
-        registry = await read_registry(it.client)
-        with pytest.raises(RefusedError, match="Start the worker again"):
-            registry.check("totals", Naming("totals"))
+        await run_swap(it)
+        written = await it.values("totals-out")
+        # What it heard before it joined; it asks once more when it is a member.
+        config = replace(it.config(drain=True), naming=Naming("totals"))
+        with trio.fail_after(60), pytest.raises(RefusedError, match="Start the worker again"):
+            await run_worker((LIVE,), config, RunStatus(), trio.Event())
+        assert await it.admin.group_offsets("totals") == {}
+        assert await it.values("totals-out") == written
         with pytest.raises(VersionRefusedError, match="is the live version"):
             await run_replay(it, of=EDITED)
 
@@ -479,6 +507,22 @@ async def test_a_drop_says_what_goes_and_then_removes_all_of_the_version_and_not
         await it.assert_right()
 
 
+async def test_a_drop_that_was_cut_short_is_finished_by_another(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as it:
+        await it.send_events(100)
+        await run_replay(it)
+        await it.admin.delete_groups(["totals.v2"])
+        await it.admin.delete_topics(["totals.v2.by-key.changelog", "totals-out.v2"])
+        state = it.folder / "state"
+        plan = await drop_version(EDITED, "v2", (it.address,), state, execute=True)
+        assert not plan.group
+        assert sorted(plan.topics) == [
+            "totals.v2.by-key.repartition", "totals.v2.events.changelog",
+        ]  # fmt: skip
+        assert not [name for name in await topics(it) if ".v2" in name]
+        assert (await read_registry(it.client)).versions_of("totals") == {}
+
+
 async def test_a_version_is_not_dropped_while_it_runs_or_once_it_is_live(tmp_path: Path) -> None:
     async with cluster(tmp_path) as it:
         await it.send_events(200)
@@ -490,8 +534,12 @@ async def test_a_version_is_not_dropped_while_it_runs_or_once_it_is_live(tmp_pat
         await run_swap(it)
         with pytest.raises(VersionRefusedError, match="cannot be dropped"):
             await drop_version(EDITED, "v2", (it.address,), state, execute=True)
-        async with running(it, EDITED):
-            await wait_for_members(it, "totals.v2")
+        async with running(it, EDITED) as status:
+            with trio.fail_after(30):
+                while True:
+                    await trio.sleep(0.01)
+                    if status.of("totals").tasks == 2 * PARTITIONS:
+                        break
             await write_registry(it.client, live_record("totals", Live(runs_as="totals")))
             with pytest.raises(VersionRefusedError, match="has 1 members"):
                 await drop_version(EDITED, "v2", (it.address,), state, execute=True)
