@@ -26,7 +26,7 @@ from streamlog.processing.operators.versioned_join import VersionedJoinSpec
 from streamlog.processing.worker.position import writer_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
@@ -46,7 +46,7 @@ def ms(value: int) -> timedelta:
 
 
 def pair(left: Item | None, right: Item | None) -> Pair:
-    return Pair(left and left.number, right and right.number)
+    return Pair(None if left is None else left.number, None if right is None else right.number)
 
 
 def ids(pair: Pair) -> str:
@@ -130,7 +130,7 @@ def inputs_of(
     return inputs
 
 
-def events_of(inputs: Inputs, ports: dict[str, tuple[int, ...]]) -> list[Event]:
+def events_of(inputs: Inputs, ports: Mapping[str, Sequence[int]]) -> list[Event]:
     """What reaches the join, each source partition a writer."""
     topics = sorted({topic for topic, _ in inputs})
     events = []

@@ -43,5 +43,11 @@ def test_event_times_are_cut_to_milliseconds_downwards() -> None:
 def test_what_is_no_moment_is_refused(moment: object) -> None:
     found: list[int] = []
     with pytest.raises((TypeError, ValueError), match="event time"):
-        event_times(lambda _: moment, [1], found)
+        event_times(lambda _: moment, [1], [7], found)
     assert found == []
+
+
+def test_a_null_happened_when_its_record_says() -> None:
+    found: list[int] = []
+    event_times(lambda value: value, [5, None, 6], [1, 2, 3], found)
+    assert found == [5, 2, 6]
