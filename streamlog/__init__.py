@@ -32,18 +32,13 @@ if TYPE_CHECKING:
     from streamlog.processing.dsl.grouping import GroupedTable, cogroup
     from streamlog.processing.dsl.ordered_stream import OrderedStream
     from streamlog.processing.dsl.pipeline import Pipeline, pipeline
-    from streamlog.processing.dsl.processor import (
-        List,
-        Map,
-        Processor,
-        ProcessorContext,
-        Timer,
-        Value,
-    )
+    from streamlog.processing.dsl.processor import Processor
     from streamlog.processing.dsl.stream import Output, Stream
     from streamlog.processing.dsl.table import Table
     from streamlog.processing.dsl.topic import Topic
     from streamlog.processing.dsl.windowed import Windowed
+    from streamlog.processing.operators.named_state import List, Map, Value
+    from streamlog.processing.operators.processor import ProcessorContext, Timer
     from streamlog.processing.windows.calendar import months
     from streamlog.processing.windows.counted import count_windows
     from streamlog.processing.windows.hopping import hopping
@@ -52,6 +47,7 @@ if TYPE_CHECKING:
     from streamlog.processing.windows.tumbling import tumbling
 
 _DSL = "streamlog.processing.dsl"
+_OPERATORS = "streamlog.processing.operators"
 _WINDOWS = "streamlog.processing.windows"
 _MODULE_OF = {
     **dict.fromkeys(
@@ -80,9 +76,9 @@ _MODULE_OF = {
     "GlobalTable": f"{_DSL}.global_table",
     **dict.fromkeys(("GroupedTable", "cogroup"), f"{_DSL}.grouping"),
     "OrderedStream": f"{_DSL}.ordered_stream",
-    **dict.fromkeys(
-        ("List", "Map", "Processor", "ProcessorContext", "Timer", "Value"), f"{_DSL}.processor"
-    ),
+    "Processor": f"{_DSL}.processor",
+    **dict.fromkeys(("List", "Map", "Value"), f"{_OPERATORS}.named_state"),
+    **dict.fromkeys(("ProcessorContext", "Timer"), f"{_OPERATORS}.processor"),
     "Table": f"{_DSL}.table",
     "Topic": f"{_DSL}.topic",
     "Windowed": f"{_DSL}.windowed",
