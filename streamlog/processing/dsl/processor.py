@@ -28,7 +28,17 @@ from streamlog.errors import UsageError
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.checks import check_name, plan_error
 from streamlog.processing.dsl.location import caller_location, caller_names
-from streamlog.processing.dsl.nodes import OperatorNode
+from streamlog.processing.dsl.nodes import (
+    ContextNode,
+    FilterNode,
+    FlatMapNode,
+    JoinNode,
+    MapNode,
+    OperatorNode,
+    PeekNode,
+    StreamNode,
+)
+from streamlog.processing.operators.in_order import InOrderStep
 from streamlog.processing.operators.named_state import List, Map, Value
 from streamlog.processing.operators.processor import Calls, ProcessorContext, ProcessorStep, Timer
 from streamlog.processing.windows.tumbling import milliseconds
@@ -38,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from streamlog.processing.dsl.graph import Graph
-    from streamlog.processing.dsl.nodes import RuntimeType, StreamNode
+    from streamlog.processing.dsl.nodes import RuntimeType
     from streamlog.processing.dsl.stream import Stream
     from streamlog.processing.operators.named_state import Place
 
@@ -61,8 +71,9 @@ class Processor(Generic[T_contra, R_co]):
 
     What it yields goes on with the key and event time of the record, or of the timer.
 
-    Records of a key that come from different writers come in any order; put `.in_order()` in front
-    if that matters.
+    Records of a key that come from different writers come in any order, and it depends on that
+    which of them have come when a timer is fired. Put `.in_order()` in front where that matters:
+    then timers and records come in the order of event time, a timer before a record of its moment.
 
     Attributes:
         precision: How finely timers of stream time are looked at; finer costs more.
@@ -121,6 +132,7 @@ class ProcessVerb(Generic[T]):
 
 def _node(parent: StreamNode, processor: object, to: RuntimeType, name: str | None) -> OperatorNode:
     tick_ms: int | None = None
+    ordered = _is_ordered(parent)
     if isinstance(processor, type) and issubclass(processor, Processor):
         prototype = _made(processor)
         called = processor.__name__
@@ -138,7 +150,7 @@ def _node(parent: StreamNode, processor: object, to: RuntimeType, name: str | No
     if prototype is None:
         function = cast("Callable[..., Any]", processor)
         _refuse_async(function)
-        step = _function_step(function, called)
+        step = _function_step(function, called, ordered)
         value_type = to or inference.item_type(function)
     else:
         kind = type(prototype)
@@ -146,7 +158,7 @@ def _node(parent: StreamNode, processor: object, to: RuntimeType, name: str | No
             raise plan_error(f"{called} has no method process", hint=f"Write: {_EXAMPLE}")
         _refuse_async(kind.process)
         _refuse_async(kind.on_timer)
-        step = _class_step(prototype, called)
+        step = _class_step(prototype, called, ordered)
         value_type = to or _result_type(kind)
         if kind.on_timer is not Processor.on_timer:
             tick_ms = _precision(kind)
@@ -162,6 +174,14 @@ def _node(parent: StreamNode, processor: object, to: RuntimeType, name: str | No
     )
 
 
+def _is_ordered(node: StreamNode) -> bool:
+    """Whether records come in the order of event time: steps that keep their order lead here."""
+    while isinstance(node, MapNode | FilterNode | FlatMapNode | PeekNode | JoinNode | ContextNode):
+        node = node.parent
+    make = node.make if isinstance(node, OperatorNode) else None
+    return isinstance(getattr(make, "__self__", None), InOrderStep)
+
+
 def _made(kind: type[Processor[Any, Any]]) -> Processor[Any, Any]:
     try:
         inspect.signature(kind).bind()
@@ -173,7 +193,7 @@ def _made(kind: type[Processor[Any, Any]]) -> Processor[Any, Any]:
     return kind()
 
 
-def _class_step(prototype: Processor[Any, Any], called: str) -> ProcessorStep:
+def _class_step(prototype: Processor[Any, Any], called: str, ordered: bool) -> ProcessorStep:
     states: dict[str, object] = {}
     for kind in reversed(type(prototype).__mro__):
         names = {**vars(sys.modules[kind.__module__]), **caller_names()}
@@ -187,10 +207,10 @@ def _class_step(prototype: Processor[Any, Any], called: str) -> ProcessorStep:
             setattr(mine, name, make(place))
         return Calls(mine.process, mine.on_timer)
 
-    return ProcessorStep(name=called, bind=bind, layout=_layout(states))
+    return ProcessorStep(name=called, bind=bind, layout=_layout(states), ordered=ordered)
 
 
-def _function_step(function: Callable[..., Any], called: str) -> ProcessorStep:
+def _function_step(function: Callable[..., Any], called: str, ordered: bool) -> ProcessorStep:
     names = {**getattr(function, "__globals__", {}), **caller_names()}
     states = _states(inspect.get_annotations(function), names)
     parameters = list(inspect.signature(function).parameters)
@@ -211,7 +231,7 @@ def _function_step(function: Callable[..., Any], called: str) -> ProcessorStep:
 
         return Calls(process, lambda key, timer, ctx: None)
 
-    return ProcessorStep(name=called, bind=bind, layout=_layout(states))
+    return ProcessorStep(name=called, bind=bind, layout=_layout(states), ordered=ordered)
 
 
 def _states(annotations: Mapping[str, object], names: Mapping[str, Any]) -> dict[str, object]:

@@ -1,9 +1,10 @@
 """The user's own step with state and timers, as an operator.
 
 Everything that the user's code does goes by what is in the log: it is called for each record, and
-for each timer that is due, in the order of due time, key and name. Timers of the wall clock are
-fired in the same order and know nothing of the moment at which they are, so if a crash repeats that
-at a later moment, what comes out begins in the same way.
+for each timer that is due, in the order of due time, key and name. Behind `in_order`, a timer is
+fired before the first record that is not older than it, so there records and timers have one order,
+however writers are mixed. Timers of the wall clock know nothing of the moment at which they are
+fired, so if a crash repeats that at a later moment, what comes out begins in the same way.
 
 A call that fails leaves no trace in state and timers.
 """
@@ -138,11 +139,13 @@ class ProcessorStep:
         name: Of the class or function, for messages.
         bind: Makes the user's object for one task, whose states are kept in a place.
         layout: What its states look like.
+        ordered: Whether records come in the order of event time.
     """
 
     name: str
     bind: Callable[[Place], Calls]
     layout: str
+    ordered: bool = False
 
     def make(self, context: OperatorContext) -> Operator:
         """Returns the operator of a task."""
@@ -171,8 +174,14 @@ class ProcessorOperator(Operator):
         self, port: int, key: bytes | None, value: Value, timestamp: int, time: int, writer: int
     ) -> Sequence[Result]:
         """Calls `process`."""
+        first: Sequence[Result] = NOTHING
+        if self._step.ordered:
+            # Nothing older can follow. Time itself may go on in larger steps, of which it depends
+            # on the mix of the writers how large.
+            first = self._fire(self._event_timers, timestamp, wall=False)
         self._context.begin(key, timestamp, None)
-        return self._call(lambda: self._calls.process(key, value, self._context), "process")
+        results = self._call(lambda: self._calls.process(key, value, self._context), "process")
+        return [*first, *results] if first else results
 
     def advance(self, time: int) -> Sequence[Result]:
         """Calls `on_timer` for what is due."""
