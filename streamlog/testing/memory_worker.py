@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-import trio
-
 import msgspec
+import trio
 
 from streamlog.errors import RefusedError, UsageError
 from streamlog.processing.failures.ledger import Ledger, SpoiledTaskError
