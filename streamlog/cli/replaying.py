@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
+
+import trio
 
 from streamlog.cli.connection import client_config
 from streamlog.cli.consuming import extents_of
@@ -15,7 +19,7 @@ from streamlog.cli.figures import summary_line
 from streamlog.cli.loop import stop_asked_by_signals
 from streamlog.cli.offsets import Anchor, Bound, Range, offset_of, parse_offsets
 from streamlog.cli.output import Table, note, write_json, write_table
-from streamlog.cli.running import shown, tune_collector, way_out
+from streamlog.cli.running import shown, stop_when_orphaned, way_out
 from streamlog.client.admin.admin import Admin
 from streamlog.client.client import open_client
 from streamlog.client.values import TopicPartition
@@ -31,10 +35,11 @@ from streamlog.processing.replay.dropping import drop_version
 from streamlog.processing.replay.errors import NoVersionError
 from streamlog.processing.replay.offsets import streams_of
 from streamlog.processing.replay.registry_topic import read_registry
-from streamlog.processing.replay.replaying import ReplayRequest, replay
+from streamlog.processing.replay.replaying import ReplayRequest, run_version, settle
 from streamlog.processing.replay.swapping import plan_swap, swap
 from streamlog.processing.worker.config import RunConfig
 from streamlog.processing.worker.status import RunStatus
+from streamlog.processing.worker.supervisor import supervise
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,6 +50,7 @@ if TYPE_CHECKING:
     from streamlog.client.client import Client
     from streamlog.config import Settings
     from streamlog.processing.replay.diff import Comparison, Difference
+    from streamlog.processing.replay.registry import Version
     from streamlog.processing.replay.result import Result
     from streamlog.processing.replay.swapping import Swapped, SwapPlan
     from streamlog.processing.worker.span import Input
@@ -138,31 +144,66 @@ def parse_until(text: str, now_ms: int) -> Bound:
 
 
 async def run_replay(
-    command: Command, begin: Bound | None, end: Bound, *, drain: bool, again: bool
+    command: Command, begin: Bound | None, end: Bound, *, drain: bool, again: bool, workers: int
 ) -> int:
     """Runs a version over a part of the sources; returns the exit code."""
     async with stop_asked_by_signals() as stop, _brokers(command) as brokers:
         begins, ends = await _offsets(command, brokers, begin, end)
         request = ReplayRequest(version=command.version, begins=begins, ends=ends, again=again)
-        status = RunStatus()
-        tune_collector()
-        async with shown(status, quiet=command.quiet):
-            try:
-                await replay(
-                    command.pipeline,
-                    request,
-                    command.config(brokers, drain=drain),
-                    status.of(command.pipeline.name),
-                    stop,
-                )
-            except RecordFailure as error:
-                error.hint = way_out(error, command.target, brokers)
-                raise
+        settled = await settle(command.pipeline, request, command.config(brokers, drain=drain))
+        if workers == 1:
+            await _run_here(command, settled, brokers, stop)
+        else:
+            line = partial(_worker_line, command, brokers)
+            code = await supervise(line, workers, stop)
+            if code:
+                return code
         if not command.quiet:
-            for figures in status.pipelines.values():
-                note(summary_line(figures))
             note(f"Compare it with the live one: {command.line('--diff')}")
         return EXIT_INTERRUPTED if stop.is_set() else 0
+
+
+async def run_worker_of_replay(command: Command) -> int:
+    """Runs one of several workers of a replay that was settled; returns the exit code."""
+    async with (
+        stop_asked_by_signals(lambda _: None) as stop,
+        _brokers(command) as brokers,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(stop_when_orphaned, stop)
+        async with _client(command, brokers) as client:
+            settled = (await read_registry(client)).version(command.name)
+        if settled is None:
+            raise NoVersionError(f"there is no version {command.name}")
+        await _run_here(command, settled, brokers, stop)
+        nursery.cancel_scope.cancel()
+    return 0
+
+
+async def _run_here(
+    command: Command, settled: Version, brokers: tuple[str, ...], stop: trio.Event
+) -> None:
+    status = RunStatus()
+    figures = status.of(command.pipeline.name)
+    config = command.config(brokers, drain=settled.drained)
+    async with shown(status, quiet=command.quiet):
+        try:
+            await run_version(command.pipeline, command.version, settled, config, figures, stop)
+        except RecordFailure as error:
+            error.hint = way_out(error, command.target, brokers)
+            raise
+    if not command.quiet:
+        note(summary_line(figures))
+
+
+def _worker_line(
+    command: Command, brokers: tuple[str, ...], number: int, restarts: int
+) -> list[str]:
+    """Returns the command of one of several workers, which gets everything from its flags."""
+    line = [sys.executable, "-m", "streamlog", "replay", command.target, "--as", command.version]
+    line += [*command.settings.as_flags(), "-X", f"brokers={','.join(brokers)}", "--quiet"]
+    line += ["--state", str(command.config(brokers).state_dir)]
+    return [*line, "--worker", str(number), "--restarts", str(restarts)]
 
 
 async def _offsets(

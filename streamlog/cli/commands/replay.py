@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from streamlog.cli.command import Command, invocation
+
+if TYPE_CHECKING:
+    from streamlog.cli import replaying
+
+WORKERS_MAX = 256
 
 
 @click.command(
@@ -46,6 +52,15 @@ from streamlog.cli.command import Command, invocation
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the embedded broker's log",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, WORKERS_MAX),
+    default=1,
+    show_default=True,
+    help="Processes that share the replay",
+)
+@click.option("--worker", type=int, hidden=True, help="Set by the supervisor of this worker")
+@click.option("--restarts", type=int, hidden=True, help="Likewise")
 @click.option("-q", "--quiet", is_flag=True, help="No live table")
 def command(
     target: str,
@@ -62,6 +77,9 @@ def command(
     execute: bool,
     state: Path | None,
     data: Path | None,
+    workers: int,
+    worker: int | None,
+    restarts: int | None,
     quiet: bool,
 ) -> None:
     """Run an edited pipeline beside the live one, as a version of its own.
@@ -82,6 +100,36 @@ def command(
     )
     from streamlog.cli import replaying
     from streamlog.cli.loop import run_async
+
+    given = invocation()
+    wanted = _wanted(target, version, state, data, quiet=quiet)
+    now_ms = replaying.now_ms()
+    first = None if begin is None else replaying.parse_from(begin, now_ms)
+    last = replaying.parse_until(end or "end", now_ms)
+
+    async def main() -> int:
+        if diff:
+            return await replaying.show_diff(wanted, sample)
+        if swap:
+            return await replaying.run_swap(wanted, tombstones=tombstones, execute=execute)
+        if drop:
+            return await replaying.run_drop(wanted, execute=execute)
+        if worker is not None:
+            return await replaying.run_worker_of_replay(wanted)
+        return await replaying.run_replay(
+            wanted, first, last, drain=drain, again=again, workers=workers
+        )
+
+    code = run_async(main, verbosity=given.verbosity)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _wanted(
+    target: str, version: str, state: Path | None, data: Path | None, *, quiet: bool
+) -> replaying.Command:
+    """Loads the one pipeline that is meant."""
+    from streamlog.cli import replaying
     from streamlog.cli.pipeline_file import load_pipelines
     from streamlog.errors import UsageError
     from streamlog.processing.plan.naming import beside, check_version
@@ -97,10 +145,7 @@ def command(
     (pipeline,) = pipelines
     # What is wrong with the file is said before anything is started.
     pipeline.plan(beside(pipeline.name, check_version(version)))
-    now_ms = replaying.now_ms()
-    first = None if begin is None else replaying.parse_from(begin, now_ms)
-    last = replaying.parse_until(end or "end", now_ms)
-    wanted = replaying.Command(
+    return replaying.Command(
         target=target,
         pipeline=pipeline,
         version=version,
@@ -110,19 +155,6 @@ def command(
         quiet=quiet,
         as_json=given.is_json,
     )
-
-    async def main() -> int:
-        if diff:
-            return await replaying.show_diff(wanted, sample)
-        if swap:
-            return await replaying.run_swap(wanted, tombstones=tombstones, execute=execute)
-        if drop:
-            return await replaying.run_drop(wanted, execute=execute)
-        return await replaying.run_replay(wanted, first, last, drain=drain, again=again)
-
-    code = run_async(main, verbosity=given.verbosity)
-    if code:
-        raise click.exceptions.Exit(code)
 
 
 def _check(

@@ -76,16 +76,29 @@ async def replay(
     Raises:
         VersionRefusedError: If there is something of this name that the request does not fit.
     """
-    naming = beside(pipeline.name, request.version)
-    plan = pipeline.plan(naming)
+    note = await settle(pipeline, request, config)
+    await run_version(pipeline, request.version, note, config, status, stop)
+    return note
+
+
+async def settle(
+    pipeline: Pipeline[..., object], request: ReplayRequest, config: RunConfig
+) -> Version:
+    """Settles what a version reads, and notes it in the registry; runs nothing.
+
+    Workers that share a replay are started after this: each finds the same note.
+
+    Raises:
+        VersionRefusedError: If there is something of this name that the request does not fit.
+    """
+    plan = pipeline.plan(beside(pipeline.name, request.version))
     async with open_client(ClientConfig(brokers=config.brokers)) as client:
         if request.again:
             left = await plan_drop(client, pipeline, request.version, config.state_dir)
             if not left.is_empty:
                 await drop(client, left)
-        note = await _settle(client, pipeline, plan, request, drain=config.drain)
-        await write_registry(client, version_record(naming.name, note))
-    await run_version(pipeline, request.version, note, config, status, stop)
+        note = await _note(client, pipeline, plan, request, drain=config.drain)
+        await write_registry(client, version_record(plan.name, note))
     return note
 
 
@@ -104,7 +117,7 @@ async def run_version(
     await run_pipeline(pipeline, ready, status, stop)
 
 
-async def _settle(
+async def _note(
     client: Client,
     pipeline: Pipeline[..., object],
     plan: Plan,
