@@ -22,12 +22,15 @@ COMPILED_MODULES: list[str] = [
     "streamlog/processing/operators/fold.py",
     "streamlog/processing/operators/ranked.py",
     "streamlog/processing/operators/sketch.py",
+    "streamlog/processing/state/count_rows.py",
     "streamlog/processing/state/rows.py",
     "streamlog/processing/worker/outbox.py",
     "streamlog/processing/worker/position.py",
     "streamlog/processing/worker/writers.py",
     "streamlog/records/codec.py",
     "streamlog/records/murmur2.py",
+    "streamlog/records/sizes.py",
+    "streamlog/records/varint.py",
 ]
 SHARED_LIBRARY = "streamlog.hot"
 # Strictness is for `make check`; here, in an environment without the dependencies, only what the

@@ -39,6 +39,14 @@ from streamlog.records.batch import (
 from streamlog.records.columns import Columns, Headers
 from streamlog.records.compression import compress, decompress
 from streamlog.records.errors import BadColumnsError, BatchTooLargeError, CorruptRecordError
+from streamlog.records.varint import (
+    TABLE_SIZE,
+    VARINTS,
+    encode_varint,
+    read_varint,
+    read_varlong,
+    short_varint,
+)
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -180,42 +188,6 @@ def _check_offsets(header: BatchHeader) -> None:
         )
 
 
-def _varint(body: bytes, position: i64) -> tuple[i64, i64]:
-    """Reads a zigzag varint of at most 32 bits; returns (value, where the next field begins)."""
-    value: i64 = 0
-    shift: i64 = 0
-    while True:
-        byte: i64 = body[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            break
-        shift += 7
-        if shift > 28:
-            raise CorruptRecordError("a varint has more than five bytes")
-    if value > 0xFFFFFFFF:
-        raise CorruptRecordError("a varint has more than 32 bits")
-    return (value >> 1) ^ -(value & 1), position
-
-
-def _varlong(body: bytes, position: i64) -> tuple[i64, i64]:
-    """Reads a zigzag varint of at most 64 bits; the tenth byte bears only the highest of them."""
-    # The lowest bit is the sign; kept apart, the other 63 fit a signed word.
-    byte: i64 = body[position]
-    position += 1
-    sign: i64 = byte & 1
-    value: i64 = (byte & 0x7F) >> 1
-    shift: i64 = 6
-    while byte >= 0x80:
-        byte = body[position]
-        position += 1
-        if shift > 55 and (shift > 62 or byte > 1):
-            raise CorruptRecordError("a varint has more than 64 bits")
-        value |= (byte & 0x7F) << shift
-        shift += 7
-    return value ^ -sign, position
-
-
 def _decode_records(
     body: bytes, count: i64, base_offset: i64, last_offset_delta: i64, base_timestamp: i64
 ) -> Columns:
@@ -227,6 +199,7 @@ def _decode_records(
     keys: list[bytes | None] = []
     values: list[bytes | None] = []
     headers: list[Headers] | None = None
+    last_name = _Name()
     size: i64 = len(body)
     position: i64 = 0
     length: i64
@@ -234,27 +207,27 @@ def _decode_records(
     offset_last: i64 = -1
     index: i64 = 0
     while index < count:
-        length, position = _varint(body, position)
+        length, position = read_varint(body, position)
         end: i64 = position + length
         if end > size:
             raise CorruptRecordError(f"record {index} ends beyond the batch")
         position += 1  # The attributes of a record have no meaning yet.
-        delta, position = _varlong(body, position)
+        delta, position = read_varlong(body, position)
         if delta < delta_min or delta > delta_max:
             raise CorruptRecordError(f"record {index} has an impossible timestamp")
         timestamps.append(base_timestamp + delta)
-        delta, position = _varint(body, position)
+        delta, position = read_varint(body, position)
         if delta <= offset_last or delta > last_offset_delta:
             raise CorruptRecordError(f"record {index} has the impossible offset delta {delta}")
         offset_last = delta
         offsets.append(base_offset + delta)
-        length, position = _varint(body, position)
+        length, position = read_varint(body, position)
         if length >= 0:
             keys.append(body[position : position + length])
             position += length
         else:
             keys.append(None)
-        length, position = _varint(body, position)
+        length, position = read_varint(body, position)
         if length >= 0:
             values.append(body[position : position + length])
             position += length
@@ -267,7 +240,7 @@ def _decode_records(
         else:
             if headers is None:
                 headers = [()] * index
-            found, position = _decode_headers(body, position, end)
+            found, position = _decode_headers(body, position, end, last_name)
             headers.append(found)
         if position != end:
             raise CorruptRecordError(f"record {index} does not end where its length says")
@@ -277,22 +250,39 @@ def _decode_records(
     return Columns(offsets, timestamps, keys, values, headers)
 
 
-def _decode_headers(body: bytes, position: i64, end: i64) -> tuple[Headers, i64]:
+class _Name:
+    """The last header name that was read: records in a row tend to have the same one."""
+
+    __slots__ = ("raw", "text")
+
+    def __init__(self) -> None:
+        self.raw: bytes = b""
+        self.text: str = ""
+
+    def decode(self, raw: bytes) -> str:
+        """Returns a name as text."""
+        if raw != self.raw:
+            self.raw = raw
+            # As in Java: bytes that are no UTF-8 must not make the partition unreadable.
+            self.text = raw.decode("utf-8", "replace")
+        return self.text
+
+
+def _decode_headers(body: bytes, position: i64, end: i64, last_name: _Name) -> tuple[Headers, i64]:
     count: i64
     length: i64
-    count, position = _varint(body, position)
+    count, position = read_varint(body, position)
     # A header has at least two bytes, so a larger count is a lie.
     if count < 0 or count > (end - position) >> 1:
         raise CorruptRecordError(f"a record claims {count} headers")
     found: list[tuple[str, bytes | None]] = []
     while count > 0:
-        length, position = _varint(body, position)
+        length, position = read_varint(body, position)
         if length < 0 or length > end - position:
             raise CorruptRecordError("a header's key has an impossible length")
-        # As in Java: bytes that are no UTF-8 must not make the partition unreadable.
-        key = body[position : position + length].decode("utf-8", "replace")
+        key = last_name.decode(body[position : position + length])
         position += length
-        length, position = _varint(body, position)
+        length, position = read_varint(body, position)
         if length > end - position:
             raise CorruptRecordError("a header's value has an impossible length")
         if length < 0:
@@ -382,27 +372,6 @@ def _check_columns(
         raise BadColumnsError("a timestamp does not fit; it must be milliseconds since 1970")
 
 
-def _encode_varint(value: i64) -> bytes:
-    """Encodes a number of at most 64 bits as a zigzag varint."""
-    # The lowest bit is the sign; kept apart, the other 63 fit a signed word.
-    sign: i64 = 1 if value < 0 else 0
-    rest: i64 = value ^ -sign
-    byte: i64 = (rest & 0x3F) << 1 | sign
-    rest >>= 6
-    encoded: list[int] = []
-    while rest > 0:
-        encoded.append(byte | 0x80)
-        byte = rest & 0x7F
-        rest >>= 7
-    encoded.append(byte)
-    return bytes(encoded)
-
-
-TABLE_SIZE: Final = 8192
-"""Numbers below it have at most two bytes and come from a table."""
-_VARINTS: Final[list[bytes]] = [_encode_varint(number) for number in range(TABLE_SIZE)]
-
-
 def _encode_records(
     keys: list[bytes | None],
     values: list[bytes | None],
@@ -410,17 +379,18 @@ def _encode_records(
     headers: list[Headers] | None,
 ) -> list[bytes]:
     """Returns the parts of a batch: an empty header, and the records."""
-    table: list[bytes] = _VARINTS
+    table: list[bytes] = VARINTS
     limit: i64 = TABLE_SIZE
     base_timestamp: i64 = timestamps[0]
     parts: list[bytes] = [bytes(HEADER_SIZE)]
+    last_name = _NameField()
     count: i64 = len(keys)
     index: i64 = 0
     number: i64
     while index < count:
         number = timestamps[index] - base_timestamp
-        timestamp_part = table[number] if 0 <= number < limit else _encode_varint(number)
-        offset_part = table[index] if index < limit else _encode_varint(index)
+        timestamp_part = table[number] if 0 <= number < limit else encode_varint(number)
+        offset_part = table[index] if index < limit else encode_varint(index)
         size: i64 = 1 + len(timestamp_part) + len(offset_part)
         key = keys[index]
         value = values[index]
@@ -428,19 +398,19 @@ def _encode_records(
         value_part = b"\x01"
         if key is not None:
             number = len(key)
-            key_part = table[number] if number < limit else _encode_varint(number)
+            key_part = table[number] if number < limit else encode_varint(number)
             size += number
         if value is not None:
             number = len(value)
-            value_part = table[number] if number < limit else _encode_varint(number)
+            value_part = table[number] if number < limit else encode_varint(number)
             size += number
         headers_part = b"\x00"
         if headers is not None:
             row = headers[index]
             if row:
-                headers_part = _encode_headers(row)
+                headers_part = _encode_headers(row, last_name)
         size += len(key_part) + len(value_part) + len(headers_part)
-        parts.append(table[size] if size < limit else _encode_varint(size))
+        parts.append(table[size] if size < limit else encode_varint(size))
         parts.append(b"\x00")
         parts.append(timestamp_part)
         parts.append(offset_part)
@@ -455,15 +425,31 @@ def _encode_records(
     return parts
 
 
-def _encode_headers(row: Headers) -> bytes:
-    parts: list[bytes] = [_encode_varint(len(row))]
+class _NameField:
+    """The last header name that was written, with its length before it."""
+
+    __slots__ = ("field", "text")
+
+    def __init__(self) -> None:
+        self.text: str = ""
+        self.field: bytes = b"\x00"
+
+    def encode(self, text: str) -> bytes:
+        """Returns a name as it is in a record."""
+        if text != self.text:
+            raw = text.encode()
+            self.field = encode_varint(len(raw)) + raw
+            self.text = text
+        return self.field
+
+
+def _encode_headers(row: Headers, last_name: _NameField) -> bytes:
+    parts: list[bytes] = [short_varint(len(row))]
     for name, value in row:
-        key = name.encode()
-        parts.append(_encode_varint(len(key)))
-        parts.append(key)
+        parts.append(last_name.encode(name))
         if value is None:
             parts.append(b"\x01")
         else:
-            parts.append(_encode_varint(len(value)))
+            parts.append(short_varint(len(value)))
             parts.append(value)
     return b"".join(parts)

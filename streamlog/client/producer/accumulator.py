@@ -10,7 +10,7 @@ business.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from streamlog.client.errors import (
@@ -19,10 +19,10 @@ from streamlog.client.errors import (
     ErrorCode,
     RecordTooLargeError,
 )
-from streamlog.client.producer.batch import RECORD_OVERHEAD, record_size
 from streamlog.client.producer.partition_queue import PartitionQueue, ProducerIdentity
 from streamlog.records.batch import HEADER_SIZE
 from streamlog.records.errors import BatchTooLargeError
+from streamlog.records.sizes import column_sizes, columns_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -123,22 +123,27 @@ class Accumulator:
         now_ms: float,
         *,
         atomic: bool,
+        size: int | None = None,
     ) -> list[Fate]:
-        """Puts in columns, as batches of their own; returns the batches' fates in order."""
+        """Puts in columns, as batches of their own; returns the batches' fates in order.
+
+        `size` is their `columns_size`, if the caller knows it.
+        """
+        if size is None:
+            size = columns_size(keys, values, headers)
         queue = self._queue(partition)
         fates = []
-        total = columns_size(keys, values, headers)
-        cuts = [(0, len(values), total)]
-        if not atomic and total > self._config.request_bytes_max - HEADER_SIZE:
+        cuts = [(0, len(values), size)]
+        if not atomic and size > self._config.request_bytes_max - HEADER_SIZE:
             cuts = list(self._cut(column_sizes(keys, values, headers)))
-        for start, stop, size in cuts:
+        for start, stop, part in cuts:
             batch = queue.new_batch(now_ms, atomic=atomic)
             batch.fill(
                 keys[start:stop],
                 values[start:stop],
                 timestamps[start:stop],
                 None if headers is None else headers[start:stop],
-                size,
+                part,
             )
             self.used_bytes += batch.size_bytes
             fates.append(batch.fate)
@@ -332,40 +337,6 @@ class Accumulator:
         """Returns the first failure since the last call."""
         failure, self.first_failure = self.first_failure, None
         return failure
-
-
-def columns_size(
-    keys: Sequence[bytes | None],
-    values: Sequence[bytes | None],
-    headers: Sequence[Headers] | None,
-) -> int:
-    """Returns the sum of the rows' `record_size`, without a step of Python for each.
-
-    >>> columns_size([b"k", None], [b"v", b""], None)
-    50
-    """
-    size = RECORD_OVERHEAD * len(values)
-    size += sum(map(len, filter(None, keys))) + sum(map(len, filter(None, values)))
-    pairs = list(chain.from_iterable(headers or ()))
-    if pairs:
-        names, contents = zip(*pairs, strict=True)
-        size += 10 * len(pairs) + 3 * sum(map(len, names)) + sum(map(len, filter(None, contents)))
-    return size
-
-
-def column_sizes(
-    keys: Sequence[bytes | None],
-    values: Sequence[bytes | None],
-    headers: Sequence[Headers] | None,
-) -> list[int]:
-    """Returns the `record_size` of each row."""
-    if headers is not None:
-        rows = zip(keys, values, headers, strict=True)
-        return [record_size(key, value, each) for key, value, each in rows]
-    return [
-        RECORD_OVERHEAD + (len(key) if key else 0) + (len(value) if value else 0)
-        for key, value in zip(keys, values, strict=True)
-    ]
 
 
 def too_large_as_one(partition: TopicPartition, count: int, size: int) -> BatchTooLargeError:

@@ -15,28 +15,9 @@ if TYPE_CHECKING:
     from streamlog.records.batch import Codec
     from streamlog.records.columns import Headers
 
-RECORD_OVERHEAD = 24
-"""At most: length, attributes, two deltas, the lengths of key and value, the number of headers."""
-
 NO_SEQUENCE = -1
 SEQUENCE_COUNT = 2**31
 """Sequence numbers go from 0 to 2**31 - 1 and begin again."""
-
-
-def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """Returns at least how many bytes a record takes in a batch, before compression.
-
-    >>> record_size(b"k", b"value", ())
-    30
-    """
-    size = RECORD_OVERHEAD
-    if key is not None:
-        size += len(key)
-    if value is not None:
-        size += len(value)
-    for name, content in headers:
-        size += 10 + len(name) * 3 + len(content or b"")
-    return size
 
 
 class Batch:

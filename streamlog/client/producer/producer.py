@@ -10,13 +10,7 @@ import trio
 from streamlog.client.config import Compression, ProducerConfig
 from streamlog.client.errors import ConnectionLostError, UnknownTopicError
 from streamlog.client.nursery import background_nursery
-from streamlog.client.producer.accumulator import (
-    Accumulator,
-    column_sizes,
-    columns_size,
-    too_large_as_one,
-)
-from streamlog.client.producer.batch import record_size
+from streamlog.client.producer.accumulator import Accumulator, too_large_as_one
 from streamlog.client.producer.delivery import Delivery, RangeDelivery, wait_settled
 from streamlog.client.producer.partitioner import Partitioner
 from streamlog.client.producer.sender import Sender
@@ -25,6 +19,7 @@ from streamlog.doors import SystemClock
 from streamlog.errors import UsageError
 from streamlog.records.batch import HEADER_SIZE, Codec
 from streamlog.records.codec import encode_batch
+from streamlog.records.sizes import column_sizes, columns_size, record_size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -136,7 +131,14 @@ class Producer:
         if not self._accumulator.has_room(size):
             await self._wait_room(size)
         fates = self._accumulator.append_columns(
-            target, keys, values, timestamps, headers, trio.current_time() * 1000, atomic=atomic
+            target,
+            keys,
+            values,
+            timestamps,
+            headers,
+            trio.current_time() * 1000,
+            atomic=atomic,
+            size=size,
         )
         self._sender.wake()
         await trio.lowlevel.checkpoint()

@@ -34,6 +34,7 @@ from streamlog.processing.operators.calls import Call
 from streamlog.processing.operators.event_time import milliseconds_of
 from streamlog.processing.operators.operator import Side
 from streamlog.processing.operators.plain import encode_plain
+from streamlog.processing.state.count_rows import CountRows
 from streamlog.processing.worker.outbox import Collector
 from streamlog.processing.worker.position import NO_TIME
 from streamlog.processing.worker.writers import LATE
@@ -227,18 +228,21 @@ class StepWriter:
             else ("1, " if spec.kind == "count" else f"{place.value}, ")
             for spec in node.aggregates
         )
+        select, add = f"x = ({selected})", f"row.add(x, {place.timestamp}, writers[i])"
+        if isinstance(rows, CountRows):
+            select, add = "pass", f"rows_{number}[{place.key}] = row + 1"
         text = f"""\
             if e == LATE:
                 {late} += 1
             else:
-                x = ({selected})
+                {select}
                 if e != {end}:
                     {end} = e
                     rows_{number} = {window}(e)
                 row = rows_{number}.get({place.key})
                 if row is None:
                     row = {touch}(e, {place.key})
-                row.add(x, {place.timestamp}, writers[i])"""
+                {add}"""
         # What may raise for want of a good value, the selectors, comes before what is kept.
         self.effects.append(len(self.body) + 4)
         for line in textwrap.dedent(text).splitlines():

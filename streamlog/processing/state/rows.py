@@ -9,9 +9,8 @@ The module is written in the typed subset that mypyc compiles.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from streamlog.processing.operators.accumulators import Row, RowFactory
 from streamlog.processing.state.keys import (
     end_of,
     row_name,
@@ -21,12 +20,14 @@ from streamlog.processing.state.keys import (
 )
 
 if TYPE_CHECKING:
+    from streamlog.processing.operators.accumulators import RowFactory
     from streamlog.processing.state.store import TaskStore
 
 CLEAN_ROWS_MAX: Final = 50_000
 """Unchanged rows that are kept to save reads: some tens of megabytes."""
 
-Window: TypeAlias = dict[bytes | None, Row]
+Window: TypeAlias = dict[bytes | None, Any]
+"""A window's rows by key; what a row is, is the business of the class below."""
 Change: TypeAlias = tuple[bytes, bytes | None]
 """A row's name, and its new contents or nothing."""
 Closed: TypeAlias = tuple[int, bytes | None, list[object]]
@@ -76,9 +77,9 @@ class WindowRows:
             self.changed[end] = found
         return found
 
-    def touch(self, end: int, key: bytes | None) -> Row:
+    def touch(self, end: int, key: bytes | None) -> Any:  # noqa: ANN401 (see `Window`)
         """Makes a row of a window one of its changed rows, from the cache, the disk or anew."""
-        row: Row | None = None
+        row: Any = None
         clean = self._clean.get(end)
         if clean is not None:
             row = clean.pop(key, None)
@@ -88,9 +89,9 @@ class WindowRows:
             name = row_name(window_prefix(self._store_id, end), key)
             stored = self._store.get(name)
             if stored is not None:
-                row = self._factory.decode(split_row(name, stored)[1])
+                row = self.decode_row(split_row(name, stored)[1])
         if row is None:
-            row = self._factory.new()
+            row = self.new_row()
             self.opened += 1
         self.window(end)[key] = row
         return row
@@ -105,8 +106,33 @@ class WindowRows:
             rows = self._take(end)
             self.opened -= len(rows)
             # No key comes before every key.
-            closed.extend([(end, key, rows[key].results()) for key in sorted(rows, key=_key_order)])
+            if None in rows:
+                closed.append((end, None, self.results_of(rows.pop(None))))
+            keys = sorted(cast("dict[bytes, Any]", rows))
+            closed.extend([(end, key, self.results_of(rows[key])) for key in keys])
         return closed
+
+    # What a row is.
+
+    def new_row(self) -> Any:  # noqa: ANN401 (see `Window`)
+        """Returns an empty row."""
+        return self._factory.new()
+
+    def decode_row(self, data: bytes) -> Any:  # noqa: ANN401 (see `Window`)
+        """Returns the row that was stored."""
+        return self._factory.decode(data)
+
+    def encode_row(self, row: Any) -> bytes:  # noqa: ANN401 (see `Window`)
+        """Returns a row as it is stored."""
+        encoded: bytes = row.encode()
+        return encoded
+
+    def results_of(self, row: Any) -> list[object]:  # noqa: ANN401 (see `Window`)
+        """Returns the results of a row's aggregates."""
+        results: list[object] = row.results()
+        return results
+
+    # The rest.
 
     def _take(self, end: int) -> Window:
         """Removes a window from memory and, with the next checkpoint, from the disk."""
@@ -121,7 +147,7 @@ class WindowRows:
                 self._removed.append(name)
                 key, stored = split_row(name, value)
                 if key not in rows:
-                    rows[key] = self._factory.decode(stored)
+                    rows[key] = self.decode_row(stored)
         return rows
 
     def changes(self) -> list[Change]:
@@ -130,7 +156,7 @@ class WindowRows:
         for end in sorted(self.changed):
             prefix = window_prefix(self._store_id, end)
             for key, row in self.changed[end].items():
-                changes.append((row_name(prefix, key), row_value(key, row.encode())))
+                changes.append((row_name(prefix, key), row_value(key, self.encode_row(row))))
         return changes
 
     def committed(self) -> None:
@@ -159,7 +185,3 @@ class WindowRows:
         ends.extend([end for end, rows in self._clean.items() if rows])
         ends.extend(self._persisted_ends)
         return max(ends) if ends else None
-
-
-def _key_order(key: bytes | None) -> tuple[bool, bytes]:
-    return (key is not None, key or b"")

@@ -24,14 +24,15 @@ from streamlog.client.errors import (
     ErrorCode,
     RecordTooLargeError,
 )
-from streamlog.client.producer.accumulator import Accumulator, column_sizes, columns_size
-from streamlog.client.producer.batch import Batch, record_size, sequence_after
+from streamlog.client.producer.accumulator import Accumulator
+from streamlog.client.producer.batch import Batch, sequence_after
 from streamlog.client.producer.partition_queue import EPOCH_MAX, ProducerIdentity
 from streamlog.client.values import TopicPartition
 from streamlog.records.batch import HEADER_SIZE, Codec
 from streamlog.records.codec import decode_batches, encode_batch
 from streamlog.records.columns import Columns
 from streamlog.records.errors import BatchTooLargeError
+from streamlog.records.sizes import column_sizes, columns_size, record_size
 
 if TYPE_CHECKING:
     from streamlog.client.producer.fate import Fate
