@@ -146,22 +146,49 @@ async def append_to_changelog(
     now_ms: int,
 ) -> None:
     """Appends records to the task's changelog and waits; splits what is too large for one batch."""
+    running.changelog_next = await append_alone(
+        producer, running.changelog, running.changelog_next, keys, values, now_ms
+    )
+
+
+async def append_alone(
+    producer: Producer,
+    changelog: TopicPartition,
+    position: int,
+    keys: Sequence[bytes],
+    values: Sequence[bytes | None],
+    now_ms: int,
+) -> int:
+    """Appends records to a changelog that nobody else writes, and waits; returns where they end.
+
+    Args:
+        producer: Writes them.
+        changelog: A task's.
+        position: The offset at which they must begin.
+        keys: Of the records; the marker is last.
+        values: Of the records.
+        now_ms: The wall time.
+
+    Raises:
+        FencedError: If somebody else has written since.
+    """
     for start, stop in _spans(keys, values):
         delivery = await producer.send_columns(
-            running.changelog.topic,
-            running.changelog.partition,
+            changelog.topic,
+            changelog.partition,
             keys[start:stop],
             values[start:stop],
             [now_ms] * (stop - start),
             atomic=True,
         )
         written = await delivery.wait()
-        if written.base_offset != running.changelog_next:
+        if written.base_offset != position:
             raise FencedError(
-                f"task {running.task.id} is run by another worker: its changelog "
-                f"{running.changelog} went on at offset {running.changelog_next} without us"
+                f"a task is run by another worker: its changelog {changelog} went on at offset "
+                f"{position} without us"
             )
-        running.changelog_next = written.last_offset + 1
+        position = written.last_offset + 1
+    return position
 
 
 def _spans(keys: Sequence[bytes], values: Sequence[bytes | None]) -> list[tuple[int, int]]:

@@ -32,6 +32,8 @@ from streamlog.client.producer.producer import open_producer
 from streamlog.doors import Clock, SystemClock, WorkerThreads
 from streamlog.errors import StreamlogError, UsageError
 from streamlog.processing.replay.registry_topic import read_registry
+from streamlog.processing.rewind.rewinder import Surroundings, finish_rewind
+from streamlog.processing.state.history import history_limits
 from streamlog.processing.worker.assignor import TaskAssignor
 from streamlog.processing.worker.config import CHUNK_RECORDS
 from streamlog.processing.worker.copies import find_copies
@@ -192,6 +194,15 @@ async def _take_part(
     standbys = Standbys(setting, status)
     take_overs = TakeOvers(setting, assignor, producer, worker, status, standbys)
     try:
+        await finish_rewind(
+            Surroundings(
+                client=setting.client,
+                clock=setting.clock,
+                threads=setting.threads,
+                folder=setting.state_folder,
+                limits=history_limits(plan.options),
+            )
+        )
         group = GroupConfig(
             group=plan.name,
             topics=tuple(topic for sub in plan.sub_topologies for topic in sub.input_topics),
