@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from streamlog.processing.dsl.change import Change
     from streamlog.processing.dsl.global_table import GlobalTable
     from streamlog.processing.dsl.grouping import GroupedTable, cogroup
+    from streamlog.processing.dsl.message import Message
     from streamlog.processing.dsl.ordered_stream import OrderedStream
     from streamlog.processing.dsl.pipeline import Pipeline, pipeline
     from streamlog.processing.dsl.processor import Processor
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from streamlog.processing.dsl.table import Table
     from streamlog.processing.dsl.topic import Topic
     from streamlog.processing.dsl.windowed import Windowed
+    from streamlog.processing.failures.policy import dead_letter, retry, skip, stop
     from streamlog.processing.operators.named_state import List, Map, Value
     from streamlog.processing.operators.processor import ProcessorContext, Timer
     from streamlog.processing.windows.calendar import months
@@ -75,6 +77,7 @@ _MODULE_OF = {
     "Change": f"{_DSL}.change",
     "GlobalTable": f"{_DSL}.global_table",
     **dict.fromkeys(("GroupedTable", "cogroup"), f"{_DSL}.grouping"),
+    "Message": f"{_DSL}.message",
     "OrderedStream": f"{_DSL}.ordered_stream",
     "Processor": f"{_DSL}.processor",
     **dict.fromkeys(("List", "Map", "Value"), f"{_OPERATORS}.named_state"),
@@ -82,6 +85,9 @@ _MODULE_OF = {
     "Table": f"{_DSL}.table",
     "Topic": f"{_DSL}.topic",
     "Windowed": f"{_DSL}.windowed",
+    **dict.fromkeys(
+        ("dead_letter", "retry", "skip", "stop"), "streamlog.processing.failures.policy"
+    ),
     "months": f"{_WINDOWS}.calendar",
     "count_windows": f"{_WINDOWS}.counted",
     "hopping": f"{_WINDOWS}.hopping",
@@ -96,6 +102,7 @@ __all__ = [
     "GroupedTable",
     "List",
     "Map",
+    "Message",
     "OrderedStream",
     "Output",
     "Pipeline",
@@ -112,6 +119,7 @@ __all__ = [
     "count",
     "count_distinct",
     "count_windows",
+    "dead_letter",
     "distinct",
     "first",
     "fold",
@@ -125,8 +133,11 @@ __all__ = [
     "quantile",
     "quantiles",
     "reduce_",
+    "retry",
     "sessions",
+    "skip",
     "sliding",
+    "stop",
     "sum_",
     "top_k",
     "tumbling",
