@@ -83,7 +83,8 @@ class Command:
     def line(self, rest: str) -> str:
         """A command line about this version."""
         file = self.target.partition(":")[0]
-        return f"streamlog replay {file}:{self.pipeline.name} --as {self.version} {rest}"
+        line = f"streamlog replay {file}:{self.pipeline.name} --as {self.version} {rest}".rstrip()
+        return line if self.settings.brokers is None else f"{line} -b {self.settings.brokers[0]}"
 
     def config(self, brokers: tuple[str, ...], *, drain: bool = False) -> RunConfig:
         """How workers of the version run."""
@@ -248,7 +249,7 @@ async def show_diff(command: Command, sample_max: int) -> int:
         version = registry.version(command.name)
         if version is None:
             raise NoVersionError(
-                f"there is no version {command.name}", hint=f"Make it: {command.line('')}".rstrip()
+                f"there is no version {command.name}", hint=f"Make it: {command.line('')}"
             )
         live = registry.live(command.pipeline.name)
         sides = await find_sides(client, command.pipeline, live.runs_as, command.version, version)
@@ -350,7 +351,11 @@ def _value(result: Result | None) -> object:
 
 
 def _short(result: Result | None) -> str | None:
-    text = None if result is None else _text(result.value)
+    """A value for a table; of a window's result what it is beside its window."""
+    value = _value(result)
+    if isinstance(value, dict) and value.keys() == {"start", "end", "value"}:
+        value = value["value"]
+    text = value if isinstance(value, str | None) else json.dumps(value, ensure_ascii=False)
     return text if text is None or len(text) <= VALUE_WIDTH else f"{text[: VALUE_WIDTH - 1]}…"
 
 
