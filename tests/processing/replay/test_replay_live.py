@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "worker"))
 
 from live_cluster import EVENTS, PARTITIONS, Cluster, Event, Total, amount_of, cluster, key_of
 
-from streamlog import Output, Stream, count, pipeline, sum_, tumbling
+from streamlog import Output, Stream, count, hopping, pipeline, sessions, sum_, tumbling
 from streamlog.client.values import TopicPartition
 from streamlog.doors import WorkerThreads
 from streamlog.errors import RefusedError
@@ -225,6 +225,38 @@ async def test_windows_that_one_side_has_not_closed_are_no_difference(tmp_path: 
         found = await diff(it)
         assert counts(found)[1:] == (0, 0, 0)
         assert found.outside > 0
+
+
+def hops(events: Stream[Event]) -> Output:
+    """Windows that overlap."""
+    windows = events.key_by(key_of, name="by-key").window(hopping(SECOND, advance=SECOND / 4))
+    return windows.aggregate(Total, events=count(), amount=sum_(amount_of), name="t").to("out")
+
+
+def visits(events: Stream[Event]) -> Output:
+    """Windows that records begin and end."""
+    windows = events.key_by(key_of, name="by-key").window(sessions(SECOND / 25))
+    return windows.aggregate(Total, events=count(), amount=sum_(amount_of), name="t").to("out")
+
+
+@pytest.mark.parametrize("function", [hops, visits])
+async def test_every_kind_of_window_is_compared_where_both_have_closed_it(
+    tmp_path: Path, function: Callable[[Stream[Event]], Output]
+) -> None:
+    both = declared(function)
+    async with cluster(tmp_path) as it:
+        await it.send_events(300)
+        await it.run(both)
+        await it.send_events(300)
+        await run_replay(it, of=both)
+        found = await diff(it, of=both)
+        assert counts(found)[1:] == (0, 0, 0)
+        assert found.same > 10
+        assert found.outside > 0
+        await it.run(both)
+        found = await diff(it, of=both)
+        assert counts(found)[1:] == (0, 0, 0)
+        assert found.same == len({*await it.values("out")})
 
 
 async def test_a_part_of_the_sources_is_compared_where_it_is_complete(tmp_path: Path) -> None:
