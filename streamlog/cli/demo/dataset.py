@@ -8,7 +8,8 @@ order, which is what lets an interrupted load go on where it was.
 
 Flights come in the order in which they happened, by actual departure (`time_hour` + `minute` +
 `dep_delay`, and for a cancelled flight its scheduled departure), ties in the file's order. In the
-files `time_hour` is in UTC: the first flight, at 05:15 in New York, is of 10:00Z.
+files `time_hour` is in UTC: the first flight, at 05:15 in New York, is of 10:00Z. The weather comes
+in the order of its hours too; in the file it is one airport's year after the other's.
 """
 
 from __future__ import annotations
@@ -142,17 +143,18 @@ class TableFile:
             return self._lines, [YEAR_START_MS] * len(self._lines)
         hours = self._header.index("time_hour")
         if "dep_delay" not in self._header:
-            return self._lines, [self._moments[row[hours]] for row in csv.reader(self._lines)]
-        minutes, delays = self._header.index("minute"), self._header.index("dep_delay")
-        departures = [
-            self._moments[row[hours]]
-            + int(row[minutes]) * MINUTE_MS
-            + (0 if row[delays] == MISSING else int(row[delays]) * MINUTE_MS)
-            for row in csv.reader(self._lines)
-        ]
+            moments = [self._moments[row[hours]] for row in csv.reader(self._lines)]
+        else:
+            minutes, delays = self._header.index("minute"), self._header.index("dep_delay")
+            moments = [
+                self._moments[row[hours]]
+                + int(row[minutes]) * MINUTE_MS
+                + (0 if row[delays] == MISSING else int(row[delays]) * MINUTE_MS)
+                for row in csv.reader(self._lines)
+            ]
         # sorted() is stable: ties stay in the file's order.
-        order = sorted(range(len(departures)), key=departures.__getitem__)
-        return [self._lines[i] for i in order], [departures[i] for i in order]
+        order = sorted(range(len(moments)), key=moments.__getitem__)
+        return [self._lines[i] for i in order], [moments[i] for i in order]
 
 
 def _lines_of(path: Path) -> list[str]:
