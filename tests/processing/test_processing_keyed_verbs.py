@@ -280,7 +280,7 @@ def expected_bursts(kept: list[Seen]) -> dict[tuple[str, int], Burst]:
     return expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(inputs_of(("events", "others")), st.integers(0, 2**32))
 def test_tables_end_as_the_recomputed(inputs: Inputs, seed: int) -> None:
     @pipeline

@@ -22,7 +22,7 @@ import msgspec
 from streamlog.processing.operators.held import HeldRecords
 from streamlog.processing.operators.operator import NOTHING, Operator
 from streamlog.processing.operators.plain import encode_plain
-from streamlog.processing.state.row_table import time_name, time_of, token_of
+from streamlog.processing.state.row_table import NAME_SIZE_MAX, time_name, time_of, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +39,7 @@ class Passed(NamedTuple):
     """When it is not remembered any more."""
 
 
+_END: Final = b"\xff" * (NAME_SIZE_MAX + 1)
 _encode = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[Passed]).decode
 
@@ -85,6 +86,8 @@ class Dedup(Operator):
         self._forgetting = context.table(2)
         super().__init__([self._held, self._passed, self._forgetting])
         self._step = step
+        self._forgotten: int | None = None
+        """All that was to be forgotten before it is, since this operator was made."""
         self._first_forgetting = self._find_first_forgetting()
 
     def process(
@@ -104,9 +107,10 @@ class Dedup(Operator):
         results = self._results(self._held.release(self.now))
         first = self._first_forgetting
         if first is not None and first < self.now:
-            for name, _ in list(self._forgetting.scan(b"", time_name(self.now))):
+            for name, _ in list(self._forgetting.scan(time_name(first), time_name(self.now))):
                 self._forgetting.delete(name)
                 self._forget(name[8:], self.now)
+            self._forgotten = self.now
             self._first_forgetting = self._find_first_forgetting()
         return results
 
@@ -135,6 +139,8 @@ class Dedup(Operator):
         self._forgetting.put(time_name(passed.forgotten) + token, b"")
         if self._first_forgetting is None or passed.forgotten < self._first_forgetting:
             self._first_forgetting = passed.forgotten
+            if self._forgotten is not None:
+                self._forgotten = min(self._forgotten, passed.forgotten)
         return True
 
     def _known(self, token: bytes, time: int) -> list[Passed]:
@@ -143,7 +149,9 @@ class Dedup(Operator):
         return [] if row is None else [each for each in _decode(row) if each.forgotten >= time]
 
     def _find_first_forgetting(self) -> int | None:
-        found = self._forgetting.first()
+        # What has been forgotten is passed over: it may still be there, marked as removed.
+        begin = b"" if self._forgotten is None else time_name(self._forgotten)
+        found = next(self._forgetting.scan(begin, _END), None)
         return None if found is None else time_of(found[0])
 
     def _forget(self, token: bytes, time: int) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from streamlog.processing.operators.named_state import key_token
-from streamlog.processing.state.row_table import key_of, time_name, time_of
+from streamlog.processing.state.row_table import NAME_SIZE_MAX, key_of, time_name, time_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _encode = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[bytes | None, int]).decode
 _TIME_SIZE: Final = 8
+_END: Final = b"\xff" * (NAME_SIZE_MAX + 1)
 
 
 class Due(NamedTuple):
@@ -114,7 +115,7 @@ class Timers:
         if self.first is None or self.first > through:
             return
         end = time_name(through + 1)
-        self._firing = [name for name, _ in self._by_time.scan(b"", end)]
+        self._firing = [name for name, _ in self._by_time.scan(time_name(self.first), end)]
         heapify(self._firing)
         try:
             while self._firing and self._firing[0] < end:
@@ -130,7 +131,8 @@ class Timers:
                 yield Due(time_of(due), key, name, set_at)
         finally:
             self._firing = None
-        found = self._by_time.first()
+        # What was fired is passed over: it may still be there, marked as removed.
+        found = next(self._by_time.scan(end, _END), None)
         self.first = None if found is None else time_of(found[0])
 
 
