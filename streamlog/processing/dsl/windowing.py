@@ -143,6 +143,7 @@ def window_node(
         interval_ms=windowing.interval_ms,
     )
     make, tick_ms, lag_ms = _operator(windowing, step)
+    by_records = step.changes or isinstance(windowing.windows, CountWindows)
     kinds = " ".join(spec.label for spec in aggregates)
     return OperatorNode(
         name=name,
@@ -153,6 +154,7 @@ def window_node(
         layout=f"{windowing.windows} emit={step.emission} {kinds}",
         lag_ms=lag_ms,
         tick_ms=tick_ms,
+        silent=by_records,
     )
 
 
@@ -163,6 +165,15 @@ def late_node(parent: StreamNode, windowing: Windowing, name: str | None) -> Ope
             "count windows have no late records: time does not close them",
             hint="Count windows take every record",
         )
+    step = WindowStep(
+        aggregates=(),
+        build=list,
+        grace_ms=windowing.grace_ms,
+        changes=windowing.changes,
+        interval_ms=windowing.interval_ms,
+    )
+    # Told of time as the windows are, it knows what they have closed.
+    _, tick_ms, _ = _operator(windowing, step)
     return OperatorNode(
         name=check_name(name, None, "late") if name is not None else "late",
         location=caller_location(),
@@ -170,7 +181,8 @@ def late_node(parent: StreamNode, windowing: Windowing, name: str | None) -> Ope
         parents=(parent,),
         make=partial(_make_late, windowing.timed, windowing.grace_ms),
         layout="late records",
-        tick_ms=_SELDOM_MS,
+        tick_ms=tick_ms,
+        silent=True,
         needs_key_order=False,
     )
 
@@ -212,10 +224,11 @@ def _operator(
             tick_ms, exact = timed.closing_ms(grace_ms)
     if step.interval_ms is not None:
         # All that can be seen happens at the end of an interval.
-        return make, step.interval_ms, grace_ms + step.interval_ms
+        return make, step.interval_ms, grace_ms
     if step.changes:
         return make, tick_ms, grace_ms
-    return make, tick_ms, wait_ms + (0 if exact else tick_ms)
+    # What closes exactly when time is told is not a tick behind, as the planner has to assume.
+    return make, tick_ms, wait_ms - (tick_ms if exact else 0)
 
 
 def _make_clock(windows: ClockWindows, step: WindowStep, context: OperatorContext) -> Operator:

@@ -12,8 +12,9 @@ Three ways of emission:
 A result's timestamp is the last moment of its window, or the stream time of the change if that is
 earlier.
 
-A record is late for a window when its writer's time has come to the window's last moment, the grace
-and one millisecond. If the input was drained, all windows that began are over as well, for ever:
+A record is late for a window when its writer's time has come to the window's last moment, the
+grace and one millisecond. (If the writer was taken for idle and is behind the task's time, that
+counts in its place.) If the input was drained, all windows that began are over as well, for ever:
 `Mark` keeps up to where.
 """
 

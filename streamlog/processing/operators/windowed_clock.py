@@ -55,6 +55,8 @@ class ClockWindowed(Operator):
         self, port: int, key: bytes | None, value: Value, timestamp: int, time: int, writer: int
     ) -> Sequence[Result]:
         """Adds a record to its windows."""
+        # A writer that was taken for idle may come back with a time that is behind.
+        time = max(time, self.now)
         step = self._step
         if not self._begin <= timestamp < self._end:
             self._begin, self._end, self._ends = self._windows.slot(timestamp)

@@ -1,7 +1,8 @@
 """Records that come too late for a windowed step, as a stream of their own.
 
-Whether a record is late depends on its time and its writer's alone, so this step finds the same
-ones as the windows do, beside them. What it has to keep is how far a drain of the input went.
+Whether a record is late depends on its time and its writer's alone (and on the task's, if its
+writer was taken for idle), so this step finds the same ones as the windows do, beside them. What it
+has to keep is how far a drain of the input went.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class LateRecords(Operator):
     ) -> Sequence[Result]:
         """Passes a record on if no window is open for it any more."""
         last = last_moment(self._windows, timestamp)
-        if last < time - self._grace_ms or last <= self._mark.time:
+        if last < max(time, self.now) - self._grace_ms or last <= self._mark.time:
             return [(key, value, timestamp)]
         reach = drained_through(self._windows, timestamp)
         if reach > self._reach.time:

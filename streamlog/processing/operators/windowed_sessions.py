@@ -49,6 +49,8 @@ class SessionWindowed(Operator):
         self, port: int, key: bytes | None, value: Value, timestamp: int, time: int, writer: int
     ) -> Sequence[Result]:
         """Adds an event to its session."""
+        # A writer that was taken for idle may come back with a time that is behind.
+        time = max(time, self.now)
         step = self._step
         if timestamp < time - step.grace_ms or timestamp <= self._mark.time:
             self.late += 1

@@ -61,6 +61,8 @@ class SlidingWindowed(Operator):
         self, port: int, key: bytes | None, value: Value, timestamp: int, time: int, writer: int
     ) -> Sequence[Result]:
         """Adds a record to the windows that are open for it."""
+        # A writer that was taken for idle may come back with a time that is behind.
+        time = max(time, self.now)
         step = self._step
         first = max(timestamp, time - step.grace_ms, self._mark.time + 1)
         if first > timestamp + self._span_ms:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +16,9 @@ from windows_reference import Counted, Hopping, Reference, Sent, Sessions, Slidi
 from streamlog import count, count_windows, first, hopping, last, sessions, sliding, sum_, tumbling
 from streamlog.processing.dsl.nodes import OperatorNode
 from streamlog.processing.dsl.windowing import Emit, check_windowing, late_node, window_node
+
+if TYPE_CHECKING:
+    from random import Random
 
 FIELDS = {
     "events": count(),
@@ -312,6 +315,56 @@ def test_late_records_are_a_stream_of_their_own_and_drained_windows_stay_closed(
         assert len(passed) == sum(map(case.reference.is_late, records))
     windowed.checkpoint()
     assert len(windowed.rows.rows) <= 1, "only the mark of the drain is left"
+
+
+@TIMED
+@pytest.mark.parametrize("emit", ["final", "changes"])
+@settings(max_examples=100, deadline=None)
+@given(history=histories, ahead=st.lists(st.integers(0, 70), min_size=40, max_size=40))
+def test_a_writer_that_comes_back_far_behind_opens_nothing_that_is_closed(
+    case: Case, emit: Emit, history: list[Any], ahead: list[int]
+) -> None:
+    node = case.node(emit)
+    windowed, late = Harness(node.make, 1).operator, Harness(case.late().make, 1).operator
+    assert node.tick_ms is not None
+    records: list[Sent] = []
+    results: list[Any] = []
+    found: list[Any] = []
+    for each, time in zip(stamped(history, drift=False), ahead, strict=False):
+        if time < 20:
+            # Others go on without this writer.
+            now = (each.time + time) // node.tick_ms * node.tick_ms
+            results += windowed.advance(now)
+            late.advance(now)
+        arguments = (0, each.key, each.amount, each.at, each.time, each.writer)
+        results += windowed.process(*arguments)
+        found += late.process(*arguments)
+        records.append(replace(each, time=max(each.time, windowed.now)))
+        assert len(found) == windowed.late
+    results += windowed.drain()
+    expected = {
+        identity: values_of(held) for identity, held in case.reference.windows(records).items()
+    }
+    shown: dict[Any, Any] = {}
+    for result in results:
+        key, start, end, value, _ = plain(result)
+        for first_moment, last_moment in result[1].replaces:
+            del shown[key, millis(first_moment), millis(last_moment)]
+        assert emit == "changes" or (key, start, end) not in shown
+        shown[key, start, end] = value
+    assert shown == expected
+    assert windowed.late == sum(map(case.reference.is_late, records))
+
+
+@settings(max_examples=60, deadline=None)
+@given(times=st.lists(st.integers(0, 150), max_size=150), seed=st.randoms())
+def test_sliding_windows_that_hold_much(times: list[int], seed: Random) -> None:
+    history = [(b"a", at, seed.choice([None, 0.1, -1e16, 3.5]), 0, 0) for at in times]
+    records = stamped(history, drift=False)
+    case = Case(sliding(ms(40)), 60, Sliding(40, 60))
+    found = [plain(each)[:4] for each in Run(case.node("final")).send(records, []).drain()]
+    expected = case.reference.windows(records)
+    assert bag(found) == bag([(*each, values_of(held)) for each, held in expected.items()])
 
 
 def test_state_is_gone_when_windows_are_closed() -> None:
