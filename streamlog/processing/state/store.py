@@ -18,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import lmdb
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
     from streamlog.processing.state.history import Map, Transaction
     from streamlog.processing.state.kept import Position
 
-_MAP_SIZE_FIRST: Final = 16 << 20
+_MAP_SIZE_FIRST: Final = 256 << 20
+"""Of addresses; the file grows with what is in it."""
 _MAP_SIZE_MAX: Final = 1 << 40
 
 
@@ -152,6 +154,8 @@ class TaskStore(StoredRows):
         voided: set[bytes],
         epoch: int = 0,
         time_ms: int = 0,
+        *,
+        with_history: bool = True,
     ) -> None:
         """Takes checkpoints from the changelog, as one step of the history.
 
@@ -162,17 +166,23 @@ class TaskStore(StoredRows):
             voided: Names of rows in the changelog whose newest contents there do not count.
             epoch: The highest that was seen there.
             time_ms: When the last of them was written; 0 if nobody knows.
+            with_history: Whether to keep what undoes the step; without, what there is goes as well,
+                because it would lead back from somewhere else.
         """
         highest = max(epoch, self.epoch)
 
         def write(txn: Transaction) -> history.Past:
             past = self._past
             if meta is not None:
-                past = self._write(txn, changes, meta, time_ms, self._common_past(txn, meta))
+                if not with_history and past:
+                    txn.drop(self._history, delete=False)
+                common = self._common_past(txn, meta) if with_history else None
+                past = self._write(txn, changes, meta, time_ms, common)
             about.put_number(txn, self._about, about.CHANGELOG, changelog_position)
             about.put_number(txn, self._about, about.EPOCH, highest)
-            for name, _ in changes:
-                txn.delete(about.REWRITE + name, db=self._about)
+            if self.rewrites:
+                for name in self.rewrites.intersection([name for name, _ in changes]):
+                    txn.delete(about.REWRITE + name, db=self._about)
             for name in voided:
                 txn.put(about.REWRITE + name, b"", db=self._about)
             return past
@@ -209,10 +219,12 @@ class TaskStore(StoredRows):
 
     def _overwrite(self, txn: Transaction, changes: Sequence[tuple[bytes, bytes | None]]) -> None:
         rows = txn.cursor(self._rows)
-        rows.putmulti(sorted([(name, value) for name, value in changes if value is not None]))
-        for name, value in changes:
-            if value is None and rows.set_key(name):
-                rows.delete()
+        there = [change for change in changes if change[1] is not None]
+        rows.putmulti(sorted(there, key=itemgetter(0)))
+        if len(there) < len(changes):
+            for name, value in changes:
+                if value is None and rows.set_key(name):
+                    rows.delete()
         rows.close()
 
     def _common_past(self, txn: Transaction, meta: TaskMeta) -> history.Past | None:

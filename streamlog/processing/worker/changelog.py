@@ -37,10 +37,14 @@ if TYPE_CHECKING:
     from streamlog.processing.state.store import TaskStore
     from streamlog.records.columns import Columns
 
-APPLIED_AT_ONCE_MAX = 50_000
-"""Rows that are gathered before they go into one transaction."""
+APPLIED_AT_ONCE_MAX = 250_000
+"""Rows that are gathered before they go into one transaction: each touches most pages of the state
+again, so few of them are quick."""
+APPLIED_BYTES_MAX = 64 << 20
+"""Of the values of these rows."""
 
 _ROW = b"r"
+_ROW_BYTE = _ROW[0]
 _MARKER = b"m"
 _FENCE = b"f"
 
@@ -88,6 +92,10 @@ def checkpoint_ended_by(offset: int, key: bytes | None, value: bytes | None) -> 
 class ChangelogReplay:
     """Applies whole checkpoints of a changelog to a store; begins at `store.changelog_position`.
 
+    State that is built from nothing gets no history, which would double the work. Nor does state
+    that is brought up to date over a gap in the offsets: compaction took records out there, so what
+    the rows are in between is no checkpoint that ever was, and to go back to it would be wrong.
+
     Attributes:
         highest_epoch: The highest epoch seen so far in fences and markers.
     """
@@ -99,7 +107,10 @@ class ChangelogReplay:
         self._staged: dict[bytes, bytes | None] = {}
         self._staged_meta: TaskMeta | None = None
         self._staged_ms = 0
+        self._staged_bytes = 0
         self._voided = set(store.rewrites)
+        self._with_history = store.sequence > 0
+        self._next_offset = store.changelog_position
         self._whole_until = store.changelog_position
         """After the last marker or fence that was read."""
 
@@ -109,22 +120,19 @@ class ChangelogReplay:
         Raises:
             ChangelogError: If a record is none of a changelog.
         """
-        for offset, time_ms, key, value, _ in columns.rows():
-            kind = (key or b"")[:1]
-            if kind == _ROW:
-                assert key is not None
-                self._pending[key[1:]] = value
-                continue
+        offsets, keys, values = columns.offsets, columns.keys, columns.values
+        if not offsets:
+            return
+        if offsets[-1] - self._next_offset + 1 != len(offsets):
+            self._with_history = False
+        self._next_offset = offsets[-1] + 1
+        start = 0
+        for index in [i for i, key in enumerate(keys) if not key or key[0] != _ROW_BYTE]:
+            self._take_rows(keys[start:index], values[start:index])
+            start = index + 1
+            offset = offsets[index]
             try:
-                if kind == _MARKER:
-                    self._take_marker(_MARKER_DECODER.decode(value or b""), offset, time_ms)
-                elif kind == _FENCE:
-                    self.highest_epoch = max(
-                        self.highest_epoch, _EPOCH_DECODER.decode(value or b"")
-                    )
-                    self._void_pending()
-                else:
-                    raise msgspec.DecodeError(f"unknown key {key!r}")
+                self._take_other(keys[index], values[index], offset, columns.timestamps[index])
             except msgspec.MsgspecError as error:
                 raise ChangelogError(
                     f"the changelog of {self._store.folder} has a record at offset {offset} which "
@@ -132,8 +140,34 @@ class ChangelogReplay:
                     hint="Does another program write to this topic?",
                 ) from error
             self._whole_until = offset + 1
-            if len(self._staged) >= APPLIED_AT_ONCE_MAX:
+            if len(self._staged) >= APPLIED_AT_ONCE_MAX or self._staged_bytes >= APPLIED_BYTES_MAX:
                 self._apply(offset + 1)
+        self._take_rows(keys[start:], values[start:])
+
+    def _take_rows(self, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> None:
+        """Rows wait for their marker."""
+        if keys:
+            self._pending.update(zip([key[1:] for key in keys], values, strict=True))  # type: ignore[index]
+
+    def _take_other(
+        self, key: bytes | None, value: bytes | None, offset: int, time_ms: int
+    ) -> None:
+        if key == _MARKER:
+            self._take_marker(_MARKER_DECODER.decode(value or b""), offset, time_ms)
+        elif key == _FENCE:
+            self.highest_epoch = max(self.highest_epoch, _EPOCH_DECODER.decode(value or b""))
+            self._void_pending()
+        else:
+            raise msgspec.DecodeError(f"unknown key {key!r}")
+
+    def begin_history(self) -> None:
+        """Applies what is whole, and from here on keeps what undoes each step.
+
+        For whoever has read to the end of the changelog: what the rows are there is true.
+        """
+        if not self._pending:
+            self.settle()
+            self._with_history = self._store.sequence > 0
 
     def settle(self) -> bool:
         """Applies the checkpoints that are whole, and says whether there were any.
@@ -165,9 +199,14 @@ class ChangelogReplay:
         if not valid:
             self._void_pending()
             return
-        self._staged.update(self._pending)
+        self._staged_bytes += sum(map(len, filter(None, self._pending.values())))
+        if self._staged:
+            self._staged.update(self._pending)
+        else:
+            self._staged = self._pending
         self._staged_meta, self._staged_ms = marker.meta, time_ms
-        self._voided.difference_update(self._pending)
+        if self._voided:
+            self._voided.difference_update(self._pending)
         self._pending = {}
 
     def _void_pending(self) -> None:
@@ -182,6 +221,8 @@ class ChangelogReplay:
             self._voided,
             self.highest_epoch,
             self._staged_ms,
+            with_history=self._with_history,
         )
+        self._staged_bytes = 0
         self._staged = {}
         self._staged_meta = None

@@ -59,6 +59,8 @@ class _Standby:
     identity: str
     figures: RestoreFigures
     settle_at: float
+    is_live: bool = False
+    """Whether it has once been at the changelog's end; from there on it has a history."""
 
 
 class Standbys:
@@ -154,6 +156,9 @@ class Standbys:
             # A fetch that brings nothing tells the end all the same.
             end = consumer.high_watermark(key)
             standby.figures.end = max(standby.figures.end, end or 0)
+            if not standby.is_live and end is not None and standby.figures.position >= end:
+                standby.is_live = True
+                await self._setting.threads.run(standby.replay.begin_history)
             if trio.current_time() >= standby.settle_at:
                 standby.settle_at = trio.current_time() + SETTLE_INTERVAL_S
                 await self._setting.threads.run(lambda: _settle(standby))  # noqa: B023 (awaited)

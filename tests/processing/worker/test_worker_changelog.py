@@ -207,3 +207,69 @@ def test_wherever_the_local_state_stopped_it_ends_the_same(
     assert dict(store.rows()) == model
     assert store.sequence == len(steps)
     store.close()
+
+
+# Followers, and what they can go back to.
+
+
+def test_a_follower_applies_what_is_whole_and_keeps_the_rest_for_later(store: TaskStore) -> None:
+    changelog = Changelog()
+    changelog.write([(b"a", b"1")], 1, 1)
+    keys, values = changelog.records([(b"a", b"2"), (b"b", b"2")], 2, 1)
+    begins = changelog.log.end
+    changelog.append(keys[:-1], values[:-1])
+    replay = ChangelogReplay(store)
+    replay.feed(changelog.log.read(0, 100))
+    assert replay.settle()
+    assert not replay.settle()
+    assert store.rows() == [(b"a", b"1")]
+    # What comes after it is read again by whoever opens the store anew.
+    assert store.changelog_position == begins
+    changelog.append(keys[-1:], values[-1:])
+    replay.feed(changelog.log.read(begins + 2, 100))
+    assert replay.settle()
+    assert store.rows() == [(b"a", b"2"), (b"b", b"2")]
+    assert store.changelog_position == changelog.log.end
+    store.close()
+
+
+def sequences(store: TaskStore) -> list[int]:
+    return [each.sequence for each in store.checkpoints()]
+
+
+def test_a_follower_can_go_back_to_what_it_was_once_it_is_at_the_end(store: TaskStore) -> None:
+    changelog = Changelog()
+    replay = ChangelogReplay(store)
+    for sequence in (1, 2, 3, 4):
+        begins = changelog.log.end
+        changelog.write([(b"a", b"%d" % sequence)], sequence, 1)
+        replay.feed(changelog.log.read(begins, 100))
+        replay.settle()
+        if sequence == 2:
+            # Up to here it was built from nothing.
+            assert sequences(store) == [2]
+            replay.begin_history()
+    assert sequences(store) == [4, 3, 2]
+    store.undo(2)
+    assert store.rows() == [(b"a", b"2")]
+    store.close()
+
+
+def test_state_that_skips_what_was_compacted_does_not_go_back_to_what_never_was(
+    store: TaskStore,
+) -> None:
+    changelog = Changelog()
+    for sequence in range(1, 6):
+        changelog.write([(b"a", b"%d" % sequence)], sequence, 1)
+    replay = ChangelogReplay(store)
+    replay.feed(changelog.log.read(0, 4))
+    replay.begin_history()
+    replay.feed(changelog.log.read(4, 2))
+    replay.settle()
+    assert sequences(store) == [3, 2]
+    # Of the next checkpoint nothing is left but its offsets.
+    replay.feed(changelog.log.read(8, 2))
+    replay.settle()
+    assert sequences(store) == [5]
+    assert store.rows() == [(b"a", b"5")]
+    store.close()
