@@ -69,7 +69,7 @@ class Choice:
     cuts: Mapping[int, int]
     """Of its writers: from which sequence on what they wrote does not count any more."""
     anew: bool
-    """Whether it reads its log from its start, because the history does not reach."""
+    """Whether it begins with an empty state, as if it had never run."""
     log_start: int
     log_end: int
     undone_rows: int = 0
@@ -129,7 +129,7 @@ def decide(
                 if chosen[each].touched
             }
             steps = _choose(pasts[name], target, cuts, is_source=not sub.writers)
-            if steps is None and not rebuild:
+            if steps is None and not rebuild and target is not Edge.START:
                 decision.out_of_reach.append(name)
             nothing_left = bool(writers) and all(
                 cuts.get(writer) == EVERYTHING for writer in writers
@@ -164,9 +164,9 @@ def cut_of(meta: TaskMeta) -> int:
 def _choose(
     past: TaskPast, target: Target, cuts: Mapping[int, int], *, is_source: bool
 ) -> int | None:
-    """Returns how many steps to undo, or nothing if the history does not reach."""
+    """Returns how many steps to undo, or nothing to begin anew: no history reaches, or need to."""
     if target is Edge.START:
-        return None if past.checkpoints[-1].sequence else len(past.checkpoints) - 1
+        return None
     for steps, each in enumerate(past.checkpoints):
         if any(_is_ahead(writer, cuts) for writer in each.meta.writers):
             continue

@@ -202,7 +202,7 @@ async def refuse_if_running(client: Client, group: str, folder: Path) -> None:
         RefusedError: If so.
     """
     members = (await Admin(client).describe_groups([group]))[group].members
-    workers = [f"{each.client_id} at {each.client_host}" for each in members]
+    workers = [f"{each.client_id} at {each.client_host.lstrip('/')}" for each in members]
     if not workers:
         workers = [f"process {pid} on this machine" for pid in running_here(folder)]
     if workers:
