@@ -13,6 +13,7 @@ that is free they are removed.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from streamlog.processing.worker.placement import TaskName
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 POSITION = "position"
 LOCK = "owner.lock"
@@ -44,10 +47,16 @@ class Copy:
 
 
 def write_copy(home: Path, copy: Copy) -> None:
-    """Notes how far a task's state goes; blocks for as long as a small write takes."""
+    """Notes how far a task's state goes; blocks for as long as a small write takes.
+
+    A disk that does not take it is the state's own concern, which says so.
+    """
     fresh = home / f"{POSITION}.{os.getpid()}"
-    fresh.write_text(f"{copy.identity} {copy.position} {_WARM if copy.is_warm else '-'}\n")
-    fresh.replace(home / POSITION)
+    try:
+        fresh.write_text(f"{copy.identity} {copy.position} {_WARM if copy.is_warm else '-'}\n")
+        fresh.replace(home / POSITION)
+    except OSError as error:
+        logger.info("%s was not written: %s", home / POSITION, error)
 
 
 def read_copy(home: Path) -> Copy | None:
@@ -71,7 +80,7 @@ def find_copies(folder: Path, identities: Mapping[str, str]) -> dict[TaskName, i
         home = folder / sub
         try:
             names = sorted(entry.name for entry in os.scandir(home) if entry.name.isdecimal())
-        except FileNotFoundError:
+        except OSError:
             continue
         for name in names:
             copy = read_copy(home / name)

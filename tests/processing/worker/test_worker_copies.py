@@ -72,3 +72,10 @@ def test_free_copies_are_removed_and_held_ones_stay(tmp_path: Path) -> None:
     assert remove_free_copies(tmp_path, "a", 0) == 1
     assert remove_free_copies(tmp_path, "a", 0) == 0
     assert not is_held(homes[2])
+
+
+def test_a_note_that_cannot_be_written_is_none(tmp_path: Path) -> None:
+    write_copy(tmp_path / "gone", Copy("id", 5))
+    assert read_copy(tmp_path / "gone") is None
+    (tmp_path / "a").touch()
+    assert find_copies(tmp_path, {"a": "id"}) == {}
