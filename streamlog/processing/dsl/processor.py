@@ -1,18 +1,32 @@
 """`Processor`: a step of the user's own, with named state for each key and timers.
 
-class Silence(Processor[Reading, str]):
-    readings: Value[int]
+>>> from datetime import UTC, datetime
+>>> from streamlog import Stream, Value, pipeline
+>>> from streamlog.testing import drive
+>>> class Silence(Processor[float, str]):
+...     '''Tells when nothing was heard of a sensor for five minutes.'''
+...
+...     readings: Value[int]
+...
+...     def process(self, key, value, ctx):
+...         self.readings.set(self.readings.get(0) + 1)
+...         ctx.timer(ctx.event_time + timedelta(minutes=5), "silence")
+...
+...     def on_timer(self, key, timer, ctx):
+...         yield f"{key.decode()} fell silent after {self.readings.get()} readings"
+...         self.readings.clear()
 
-    def process(self, key, value, ctx):
-        self.readings.set(self.readings.get(0) + 1)
-        ctx.timer(ctx.event_time + timedelta(minutes=5), "silence")
-        return ()
+>>> @pipeline
+... def sensors(readings: Stream[float]):
+...     readings.process(Silence).to("silences")
 
-    def on_timer(self, key, timer, ctx):
-        yield f"nothing since {self.readings.get()} readings"
-        self.readings.clear()
-
-readings.key_by(lambda r: r.sensor).process(Silence)
+>>> with drive(sensors) as t:
+...     t.send("readings", 19.5, key="cellar", timestamp=datetime(2013, 1, 1, 12, 0, tzinfo=UTC))
+...     t.send("readings", 20.5, key="cellar", timestamp=datetime(2013, 1, 1, 12, 1, tzinfo=UTC))
+...     t.send("readings", 25.0, key="attic", timestamp=datetime(2013, 1, 1, 12, 7, tzinfo=UTC))
+...     t.run()
+...     [record.value for record in t.read("silences")]
+['cellar fell silent after 2 readings']
 """
 
 from __future__ import annotations
