@@ -26,11 +26,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from streamlog.processing.operators.agenda import FAR_FUTURE, Agenda
 from streamlog.processing.operators.join_rows import (
     Waiting,
     decoder_of,
     encode_row,
-    floor,
     waiting_decoder,
     writer_in,
     writer_name,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from streamlog.processing.operators.operator import OperatorContext, Result
 
 STREAM: Final = 0
-FAR_FUTURE: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,8 @@ class AsOfNext(Operator):
     """The join; port 0 is the stream, port 1 the other one."""
 
     def __init__(self, context: OperatorContext, spec: AsOfNextSpec) -> None:
-        self._waiting, self._others, self._due = (context.table(number) for number in range(3))
+        self._waiting, self._others = context.table(0), context.table(1)
+        self._due = Agenda(context, 2, spec.tick_ms)
         super().__init__((self._waiting, self._others, self._due))
         self._spec = spec
         self._first = 0 if spec.exact else 1
@@ -123,35 +123,28 @@ class AsOfNext(Operator):
             entries.append(Waiting(kept_key(key, token), time, False, value))
             self._waiting.put(name, encode_row(entries))
             self.opened += 1
-            self._look_at(time, token)
-            self._look_at(max(timestamp + spec.tolerance_ms + spec.grace_ms, time), token)
+            self._due.add(time, token)
+            self._due.add(max(timestamp + spec.tolerance_ms + spec.grace_ms, time), token)
             return NOTHING
         name += time_name(time)
         if self._others.get(name) is None:
             self._others.put(name, encode_row(value))
         visible = max(timestamp + spec.grace_ms, time)
-        self._look_at(visible, token)
-        self._look_at(max(timestamp + spec.history_ms, visible), token)
+        self._due.add(visible, token)
+        self._due.add(max(timestamp + spec.history_ms, visible), token)
         return NOTHING
-
-    def _look_at(self, time: int, token: bytes) -> None:
-        """Has a key looked through when the task's time has passed a time."""
-        self._due.put(time_name(floor(time, self._spec.tick_ms)) + token, b"")
 
     def advance(self, time: int) -> Sequence[Result]:
         """Puts out what is settled, and forgets what nothing is old enough for."""
         super().advance(time)
-        return self._settle(time_name(time), time)
+        return self._settle(time)
 
     def drain(self) -> Sequence[Result]:
         """Puts out all that waits, with what there is, and forgets the other stream."""
-        return self._settle(time_name(FAR_FUTURE), FAR_FUTURE)
+        return self._settle(FAR_FUTURE)
 
-    def _settle(self, end: bytes, now: int) -> list[Result]:
-        tokens = set()
-        for due, _ in list(self._due.scan(b"", end)):
-            self._due.delete(due)
-            tokens.add(due[8:])
+    def _settle(self, now: int) -> list[Result]:
+        tokens = {token for _, token in self._due.take(now)}
         settled: list[tuple[tuple[int, int, bytes, int], Result]] = []
         for token in tokens:
             others = self._others_of(token)

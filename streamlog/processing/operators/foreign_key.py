@@ -29,11 +29,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 from msgspec import Struct
 
 from streamlog.processing.dsl.change import Change, nullable_type
+from streamlog.processing.operators.agenda import Agenda
 from streamlog.processing.operators.join_rows import decoder_of, encode_row, floor
 from streamlog.processing.operators.newest_rows import REMEMBERED_MS, STEP_MS, NewestRows
 from streamlog.processing.operators.operator import NOTHING, Operator
 from streamlog.processing.operators.plain import encode_plain
-from streamlog.processing.state.row_table import time_name, token_of
+from streamlog.processing.state.row_table import token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -161,7 +162,8 @@ class ForeignSide(Operator):
     def __init__(
         self, context: OperatorContext, types: tuple[RuntimeType, RuntimeType], *, by_time: bool
     ) -> None:
-        self._subscribed, rows, ends = (context.table(number) for number in range(3))
+        self._subscribed, rows = context.table(0), context.table(1)
+        ends = Agenda(context, 2, STEP_MS)
         super().__init__((self._subscribed, rows, ends))
         self._rights = NewestRows(rows, ends, nullable_type(types[1]), by_time=by_time)
         generic: Any = Subscribed
@@ -235,7 +237,7 @@ class Resolve(Operator):
     """Makes the joined table of answers."""
 
     def __init__(self, context: OperatorContext, spec: ResolveSpec) -> None:
-        self._rows, self._ends = context.table(0), context.table(1)
+        self._rows, self._ends = context.table(0), Agenda(context, 1, STEP_MS)
         super().__init__((self._rows, self._ends))
         self._spec = spec
         generic: Any = Resolved
@@ -255,7 +257,7 @@ class Resolve(Operator):
         new = Resolved(value.number, value.time, timestamp, value.left, value.right)
         self._rows.put(token, encode_row(new))
         if new.left is None:
-            self._ends.put(time_name(floor(new.forgotten_at, STEP_MS)) + token, b"")
+            self._ends.add(new.forgotten_at, token)
         old_result, result = self._result(held), self._result(new)
         if old_result is None and result is None:
             return NOTHING
@@ -272,12 +274,11 @@ class Resolve(Operator):
         """Forgets ends of left rows of which nothing stale can come any more."""
         super().advance(time)
         passed = floor(time, STEP_MS)
-        for due, _ in list(self._ends.scan(b"", time_name(passed))):
-            self._ends.delete(due)
-            stored = self._rows.get(due[8:])
+        for _, token in self._ends.take(passed):
+            stored = self._rows.get(token)
             held: Resolved[Any, Any] | None = None if stored is None else self._decode(stored)
             if held is not None and held.left is None and held.forgotten_at < passed:
-                self._rows.delete(due[8:])
+                self._rows.delete(token)
         return NOTHING
 
 

@@ -6,9 +6,11 @@ Equal rows have equal bytes, whoever writes them: dictionaries and sets are sort
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import msgspec
+
+from streamlog.serde.formats import encode_msgpack, msgpack_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +27,7 @@ CLEANING_TICK_MS: Final = 60_000
 
 _WRITER: Final = struct.Struct(">I")
 
-encode_row = msgspec.msgpack.Encoder(order="deterministic").encode
+encode_row = encode_msgpack
 
 
 class Waiting(msgspec.Struct, Generic[T], array_like=True):
@@ -46,8 +48,7 @@ class Waiting(msgspec.Struct, Generic[T], array_like=True):
 
 def decoder_of(value_type: RuntimeType) -> Callable[[bytes], Any]:
     """Returns what reads a row of one value."""
-    decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(value_type)
-    return decoder.decode
+    return msgpack_decoder(cast("Any", value_type)).decode
 
 
 def waiting_decoder(value_type: RuntimeType) -> Callable[[bytes], list[Waiting[Any]]]:

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from msgspec import Struct
 
 from streamlog.processing.operators.join_rows import decoder_of, encode_row, floor
-from streamlog.processing.state.row_table import time_name
 
 if TYPE_CHECKING:
     from streamlog.processing.dsl.nodes import RuntimeType, Value
+    from streamlog.processing.operators.agenda import Agenda
     from streamlog.processing.state.row_table import RowTable
 
 T = TypeVar("T")
@@ -64,13 +64,13 @@ class NewestRows:
 
     Args:
         rows: Where they are.
-        ends: Which ends to forget when.
+        ends: Which ends to forget when, in steps of `STEP_MS`.
         row_type: Of rows, `None` included.
         by_time: Whether the newest time holds, or what came last.
     """
 
     def __init__(
-        self, rows: RowTable, ends: RowTable, row_type: RuntimeType, *, by_time: bool
+        self, rows: RowTable, ends: Agenda, row_type: RuntimeType, *, by_time: bool
     ) -> None:
         self._rows = rows
         self._ends = ends
@@ -102,15 +102,13 @@ class NewestRows:
         new = Newest(timestamp, writer, time if row is None else 0, row)
         self._rows.put(name, encode_row(new))
         if row is None:
-            self._ends.put(time_name(floor(new.forgotten_at, STEP_MS)) + name, b"")
+            self._ends.add(new.forgotten_at, name)
         return held, new
 
     def forget(self, now: int) -> None:
         """Forgets ends of rows that keep nothing out any more, at the task's time `now`."""
         passed = floor(now, STEP_MS)
-        for due, _ in list(self._ends.scan(b"", time_name(passed))):
-            self._ends.delete(due)
-            name = due[8:]
+        for _, name in self._ends.take(passed):
             stored = self._rows.get(name)
             held: Newest[Any] | None = None if stored is None else self._decode(stored)
             if held is not None and held.row is None and held.forgotten_at < passed:

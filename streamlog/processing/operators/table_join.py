@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from streamlog.processing.dsl.change import Change, nullable_type
-from streamlog.processing.operators.newest_rows import NewestRows
+from streamlog.processing.operators.agenda import Agenda
+from streamlog.processing.operators.newest_rows import STEP_MS, NewestRows
 from streamlog.processing.operators.operator import NOTHING, Operator
 from streamlog.processing.state.row_table import token_of
 
@@ -53,14 +54,13 @@ class TableJoin(Operator):
     """The join; port 0 is left, port 1 right. Values are rows, or `None` where one ends."""
 
     def __init__(self, context: OperatorContext, spec: TableJoinSpec) -> None:
-        super().__init__([context.table(number) for number in range(4)])
+        rows = [context.table(number) for number in (0, 2)]
+        ends = [Agenda(context, number, STEP_MS) for number in (1, 3)]
+        super().__init__((*rows, *ends))
         self._spec = spec
         self._sides = tuple(
             NewestRows(
-                self.tables[2 * port],
-                self.tables[2 * port + 1],
-                nullable_type(spec.types[port]),
-                by_time=spec.by_time[port],
+                rows[port], ends[port], nullable_type(spec.types[port]), by_time=spec.by_time[port]
             )
             for port in (0, 1)
         )

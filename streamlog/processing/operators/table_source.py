@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamlog.processing.dsl.change import Change, nullable_type
-from streamlog.processing.operators.newest_rows import NewestRows
+from streamlog.processing.operators.agenda import Agenda
+from streamlog.processing.operators.newest_rows import STEP_MS, NewestRows
 from streamlog.processing.operators.operator import NOTHING, Operator
 from streamlog.processing.state.row_table import token_of
 
@@ -22,7 +23,7 @@ class TableSource(Operator):
     """A value is its key's row from its time on, a `None` ends the row; see `newest_rows`."""
 
     def __init__(self, context: OperatorContext, row_type: RuntimeType) -> None:
-        rows, ends = context.table(0), context.table(1)
+        rows, ends = context.table(0), Agenda(context, 1, STEP_MS)
         super().__init__((rows, ends))
         self._newest = NewestRows(rows, ends, nullable_type(row_type), by_time=True)
         self._name = context.name

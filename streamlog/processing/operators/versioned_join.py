@@ -19,15 +19,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from streamlog.processing.dsl.windowed import utc
-from streamlog.processing.operators.join_rows import (
-    Waiting,
-    encode_row,
-    waiting_decoder,
-    writer_name,
-)
+from streamlog.processing.operators.agenda import FAR_FUTURE, Agenda, WaitingRows
+from streamlog.processing.operators.join_rows import Waiting
 from streamlog.processing.operators.operator import NOTHING, Operator
-from streamlog.processing.operators.versions import Versions
-from streamlog.processing.state.row_table import kept_key, key_of, time_name, time_of, token_of
+from streamlog.processing.operators.versions import Versions, forgetting_step
+from streamlog.processing.state.row_table import kept_key, key_of, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +34,6 @@ if TYPE_CHECKING:
 STREAM: Final = 0
 MISSES_BEFORE_NOTE: Final = 100
 """Records that only find newer rows, while none finds a row, before that is worth a note."""
-FAR_FUTURE: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +76,16 @@ class VersionedJoin(Operator):
     """The join; port 0 is the stream, port 1 the table."""
 
     def __init__(self, context: OperatorContext, spec: VersionedJoinSpec) -> None:
-        rows, due = context.table(0), context.table(1)
-        self._waiting = context.table(2)
+        reach_ms = spec.history_ms + (0 if spec.exact else 1)
+        rows, due = context.table(0), Agenda(context, 1, forgetting_step(reach_ms))
+        self._waiting = WaitingRows(context, 2, spec.types[0], spec.tick_ms)
         super().__init__((rows, due, self._waiting))
         tolerance = spec.tolerance_ms
         if tolerance is not None and not spec.exact:
             tolerance -= 1
         self._spec = spec
         self._before = 0 if spec.exact else 1
-        reach_ms = spec.history_ms + self._before
         self._versions = Versions(rows, due, spec.types[1], reach_ms, tolerance)
-        self._decode = waiting_decoder(spec.types[0])
         self._found = False
         self._misses = 0
         self._miss = (0, 0)
@@ -112,18 +106,15 @@ class VersionedJoin(Operator):
             self.late += 1
         else:
             due = max(timestamp + self._spec.grace_ms, time)
-            name = time_name(due) + time_name(timestamp) + token + writer_name(writer)
-            row = self._waiting.get(name)
-            entries = [] if row is None else self._decode(row)
-            entries.append(Waiting(kept_key(key, token), time, False, value))
-            self._waiting.put(name, encode_row(entries))
+            record = Waiting(kept_key(key, token), time, False, value)
+            self._waiting.add(due, timestamp, token, writer, record)
             self.opened += 1
         return NOTHING
 
     def advance(self, time: int) -> Sequence[Result]:
         """Joins what is due, and forgets versions that nothing is old enough for."""
         super().advance(time)
-        results = self._join(time_name(time))
+        results = self._join(time)
         self._versions.forget(time)
         if not self._found and self._misses >= MISSES_BEFORE_NOTE:
             self._note()
@@ -131,29 +122,27 @@ class VersionedJoin(Operator):
 
     def drain(self) -> Sequence[Result]:
         """Joins all that waits."""
-        results = self._join(time_name(FAR_FUTURE))
+        results = self._join(FAR_FUTURE)
         if not self._found and self._misses:
             self._note()
         return results
 
-    def _join(self, end: bytes) -> list[Result]:
+    def _join(self, until: int) -> list[Result]:
         results: list[Result] = []
-        function, left = self._spec.function, self._spec.how == "left"
-        for name, stored in list(self._waiting.scan(b"", end)):
-            self._waiting.delete(name)
-            due, timestamp, token = time_of(name), time_of(name, 8), name[16:-4]
-            row = self._versions.held(token, timestamp - self._before, due)
-            entries = self._decode(stored)
-            self.opened -= len(entries)
+        function, left, before = self._spec.function, self._spec.how == "left", self._before
+        held = self._versions.held
+        waiting = self._waiting.take(until)
+        self.opened -= len(waiting)
+        for due, timestamp, token, _, record in waiting:
+            row = held(token, timestamp - before, due)
             if row is not None:
                 self._found = True
             else:
                 self._missed(token, timestamp)
                 if not left:
                     continue
-            for entry in entries:
-                key = key_of(token, entry.key)
-                results.append((key, function(entry.value, row), timestamp))
+            key = key_of(token, record.key)
+            results.append((key, function(record.value, row), timestamp))
         return results
 
     def _missed(self, token: bytes, timestamp: int) -> None:

@@ -25,6 +25,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from streamlog.processing.operators.agenda import FAR_FUTURE
 from streamlog.processing.operators.join_rows import (
     decoder_of,
     encode_row,
@@ -36,6 +37,7 @@ from streamlog.processing.state.row_table import time_name, time_of
 
 if TYPE_CHECKING:
     from streamlog.processing.dsl.nodes import RuntimeType, Value
+    from streamlog.processing.operators.agenda import Agenda
     from streamlog.processing.state.row_table import RowTable
 
 KEYS_KEPT_MAX: Final = 50_000
@@ -46,12 +48,17 @@ Version: TypeAlias = tuple[int, int, int, Any]
 """Its time, its writer, the stream time of the writer, and the row."""
 
 
+def forgetting_step(history_ms: int) -> int:
+    """Returns in which steps the horizon goes."""
+    return max(history_ms // STEPS_PER_HISTORY, 1)
+
+
 class Versions:
     """The versions of all keys of one task.
 
     Args:
         rows: Where they are.
-        due: When to look which through.
+        due: When to look which through, in steps of `forgetting_step`.
         row_type: Of rows, `None` included.
         history_ms: How long before the task's time a time may be asked for.
         tolerance_ms: How old a version may be for whoever asks; `None`: as old as it is.
@@ -60,7 +67,7 @@ class Versions:
     def __init__(
         self,
         rows: RowTable,
-        due: RowTable,
+        due: Agenda,
         row_type: RuntimeType,
         history_ms: int,
         tolerance_ms: int | None,
@@ -70,7 +77,8 @@ class Versions:
         self._decode = decoder_of(row_type)
         self._history_ms = history_ms
         self._tolerance_ms = tolerance_ms
-        self._step_ms = max(history_ms // STEPS_PER_HISTORY, 1)
+        self._step_ms = forgetting_step(history_ms)
+        self._horizon = -FAR_FUTURE
         self._decoded: dict[bytes, list[Version]] = {}
 
     def put(self, token: bytes, row: Value, timestamp: int, time: int, writer: int) -> None:
@@ -86,7 +94,7 @@ class Versions:
         self._rows.put(name, encode_row(row))
         needed = timestamp + (self._tolerance_ms or 0)
         moment = max(needed, time - self._history_ms)
-        self._due.put(time_name(floor(moment, self._step_ms)) + token, b"")
+        self._due.add(moment, token)
 
     def held(self, token: bytes, timestamp: int, due: int) -> Value:
         """Returns what held at a time, or `None`.
@@ -122,9 +130,11 @@ class Versions:
     def forget(self, now: int) -> None:
         """Removes what nobody asks for any more when the task's time is `now`."""
         horizon = floor(now - self._history_ms, self._step_ms)
-        for due, _ in list(self._due.scan(b"", time_name(horizon))):
-            self._due.delete(due)
-            self._forget(due[8:], horizon)
+        if horizon <= self._horizon:
+            return
+        self._horizon = horizon
+        for _, token in self._due.take(horizon):
+            self._forget(token, horizon)
 
     def _forget(self, token: bytes, horizon: int) -> None:
         """Looks through the versions of a key.
