@@ -14,30 +14,21 @@ waits for it; if that is nothing, it is late: counted, and left out.
 Matches come out at once. A result has the larger of the two timestamps, so results of matches are
 no more out of order than the records are.
 
-Rows of table 0: the records.
-
-    token of the key | port | time | writer  ->  list of records
-
-Rows of table 1: where to look when time passes, one for all records of a key in a step of time.
-
-    deadline, floored to a tick | port | token of the key  ->  nothing
+Table 0 has the records, see `partner_rows`; table 1 has where to look when time passes, one entry
+for all records of a side and key in a step of time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from operator import itemgetter
+from typing import TYPE_CHECKING, Literal
 
-from streamlog.processing.operators.join_rows import (
-    Waiting,
-    encode_row,
-    floor,
-    waiting_decoder,
-    writer_in,
-    writer_name,
-)
+from streamlog.processing.operators.agenda import FAR_FUTURE, Agenda
+from streamlog.processing.operators.join_rows import Waiting
 from streamlog.processing.operators.operator import NOTHING, Operator
-from streamlog.processing.state.row_table import kept_key, key_of, time_name, time_of, token_of
+from streamlog.processing.operators.partner_rows import PartnerRows
+from streamlog.processing.state.row_table import kept_key, key_of, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,15 +91,14 @@ class IntervalJoin(Operator):
     """The join; port 0 is left, port 1 right."""
 
     def __init__(self, context: OperatorContext, spec: IntervalJoinSpec) -> None:
-        self._rows = context.table(0)
-        self._due = context.table(1)
+        self._rows = PartnerRows(context, 0, spec.types)
+        self._due = Agenda(context, 1, spec.tick_ms)
         super().__init__((self._rows, self._due))
         self._function = spec.function
         self._where = spec.where
         self._waits = spec.waits_ms
         self._tick_ms = spec.tick_ms
         self._outer = (spec.how != "inner", spec.how == "outer")
-        self._decode = tuple(waiting_decoder(each) for each in spec.types)
         # Of a partner's time, seen from a record of either port.
         self._earliest = (-spec.before_ms, -spec.after_ms)
         self._latest = (spec.after_ms, spec.before_ms)
@@ -126,8 +116,10 @@ class IntervalJoin(Operator):
         results = self._meet(port, key, token, value, timestamp, time)
         if deadline >= self.now:
             matters = self._outer[port] or time > deadline
-            entry = Waiting(kept_key(key, token), time, matters and bool(results), value)
-            self._keep(port, token, timestamp, writer, entry, deadline)
+            record = Waiting(kept_key(key, token), time, matters and bool(results), value)
+            self._rows.add(port, token, timestamp, writer, record)
+            self._due.add(deadline, _PORTS[port] + token)
+            self.opened += 1
         elif not results:
             self.late += 1
         return results
@@ -137,85 +129,52 @@ class IntervalJoin(Operator):
     ) -> list[Result]:
         """Returns what comes of the record and of those of the other side that wait for it."""
         other = 1 - port
-        prefix = token + _PORTS[other]
         first, last = timestamp + self._earliest[port], timestamp + self._latest[port]
         deadline, wait = timestamp + self._waits[port], self._waits[other]
         results: list[Result] = []
-        found = list(self._rows.scan(prefix + time_name(first), prefix + time_name(last + 1)))
-        for name, row in found:
-            partner_time = time_of(name, len(prefix))
+        for partner_time, slot in self._rows.between(other, token, first, last):
             if time > partner_time + wait:
                 continue
-            entries = self._decode[other](row)
-            changed = False
-            for entry in entries:
-                if entry.time > deadline:
+            for record in slot.records:
+                if record.time > deadline:
                     continue
-                pair = (value, entry.value) if port == LEFT else (entry.value, value)
+                pair = (value, record.value) if port == LEFT else (record.value, value)
                 if self._where is not None and not self._where(*pair):
                     continue
                 results.append((key, self._function(*pair), max(timestamp, partner_time)))
-                if not entry.matched and (self._outer[other] or entry.time > partner_time + wait):
-                    entry.matched = changed = True
-            if changed:
-                self._rows.put(name, encode_row(entries))
+                if not record.matched and (self._outer[other] or record.time > partner_time + wait):
+                    record.matched = True
+                    self._rows.changed(other, token, slot)
         return results
-
-    def _keep(
-        self,
-        port: int,
-        token: bytes,
-        timestamp: int,
-        writer: int,
-        entry: Waiting[Any],
-        deadline: int,
-    ) -> None:
-        name = token + _PORTS[port] + time_name(timestamp) + writer_name(writer)
-        row = self._rows.get(name)
-        entries = [] if row is None else self._decode[port](row)
-        entries.append(entry)
-        self._rows.put(name, encode_row(entries))
-        due = time_name(floor(deadline, self._tick_ms)) + _PORTS[port] + token
-        self._due.put(due, b"")
-        self.opened += 1
 
     def advance(self, time: int) -> Sequence[Result]:
         """Removes what waited for nothing; the unmatched of an outer side come out."""
         super().advance(time)
-        return self._expire(time_name(time))
+        return self._expire(time)
 
     def drain(self) -> Sequence[Result]:
         """Removes all that waits."""
-        return self._expire(time_name(1 << 62))
+        return self._expire(FAR_FUTURE)
 
-    def _expire(self, end: bytes) -> list[Result]:
-        alone: list[tuple[int, int, int, bytes, Result]] = []
-        for due, _ in list(self._due.scan(b"", end)):
-            self._due.delete(due)
-            port = due[8]
-            token = due[9:]
-            first = time_of(due) - self._waits[port]
-            prefix = token + _PORTS[port]
-            begin, stop = time_name(first), time_name(first + self._tick_ms)
-            for name, row in list(self._rows.scan(prefix + begin, prefix + stop)):
-                self._rows.delete(name)
-                timestamp = time_of(name, len(prefix))
+    def _expire(self, until: int) -> list[Result]:
+        alone: list[tuple[tuple[int, int, int, bytes], Result]] = []
+        for step, name in self._due.take(until):
+            port, token = name[0], name[1:]
+            first = step - self._waits[port]
+            last = first + self._tick_ms - 1
+            for timestamp, writer, record in self._rows.take(port, token, first, last):
+                self.opened -= 1
                 deadline = timestamp + self._waits[port]
-                entries = self._decode[port](row)
-                self.opened -= len(entries)
-                for entry in entries:
-                    if entry.matched:
-                        continue
-                    if entry.time > deadline:
-                        self.late += 1
-                    elif self._outer[port]:
-                        key = key_of(token, entry.key)
-                        result = self._alone(port, key, entry.value, timestamp)
-                        alone.append(
-                            (deadline, port, writer_in(name, len(prefix) + 8), token, result)
-                        )
-        alone.sort(key=lambda each: each[:4])
-        return [each[4] for each in alone]
+                if record.matched:
+                    continue
+                if record.time > deadline:
+                    self.late += 1
+                elif self._outer[port]:
+                    key = key_of(token, record.key)
+                    result = self._alone(port, key, record.value, timestamp)
+                    alone.append(((deadline, port, writer, token), result))
+        alone.sort(key=itemgetter(0))
+        return [result for _, result in alone]
 
     def _alone(self, port: int, key: bytes | None, value: Value, timestamp: int) -> Result:
         pair = (value, None) if port == LEFT else (None, value)
