@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from streamlog.cli.figures import Rate, instant
@@ -24,12 +25,56 @@ STALE_RATE = 0.5
 """Records per second below which nobody can say how long a lag takes."""
 
 
-def workers_table(pipelines: Sequence[PipelineSeen], wall_ms: int) -> Table:
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How moments and spans are written: in words for people, as numbers for scripts."""
+
+    exact: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What is added to the names of columns with spans."""
+        return " S" if self.exact else ""
+
+    def ago(self, moment_ms: int | None, wall_ms: int) -> str | float | None:
+        """Writes how long ago something was.
+
+        >>> Style().ago(1_000, 3_500), Style(exact=True).ago(1_000, 3_500)
+        ('2.5 s', 2.5)
+        """
+        if moment_ms is None or not self.exact:
+            return age(moment_ms, wall_ms)
+        return max(wall_ms - moment_ms, 0) / 1000
+
+    def instant(self, moment_ms: int | None) -> str | None:
+        """Writes a moment.
+
+        >>> Style().instant(61_500), Style(exact=True).instant(61_500)
+        ('1970-01-01 00:01', '1970-01-01T00:01:01.500Z')
+        """
+        if moment_ms is None or not self.exact:
+            return instant(moment_ms)
+        moment = datetime.fromtimestamp(moment_ms / 1000, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def drained_in(self, lag: int, rate: Rate) -> str | float | None:
+        """Writes how long a lag takes; as a number nothing if it takes for ever."""
+        if not self.exact:
+            return drained_in(lag, rate)
+        if not lag:
+            return 0.0
+        return lag / rate.value if rate.value >= STALE_RATE else None
+
+
+WORDS = Style()
+
+
+def workers_table(pipelines: Sequence[PipelineSeen], wall_ms: int, style: Style = WORDS) -> Table:
     """Returns a row for each worker of each pipeline; a stopped pipeline has one without a host."""
     table = Table(
         [
             *("PIPELINE", "STATE", "HOST", "PID", "TASKS", "LAG"),
-            *("STREAM TIME", "CHECKPOINT AGE", "METRICS"),
+            *("STREAM TIME", f"CHECKPOINT AGE{style.unit}", "METRICS"),
         ]
     )
     for pipeline in pipelines:
@@ -42,20 +87,20 @@ def workers_table(pipelines: Sequence[PipelineSeen], wall_ms: int) -> Table:
                     *_where(worker),
                     total.tasks,
                     total.lag,
-                    instant(total.stream_time_ms),
-                    age(total.checkpoint_ms, wall_ms),
+                    style.instant(total.stream_time_ms),
+                    style.ago(total.checkpoint_ms, wall_ms),
                     None if worker is None else worker.word.metrics,
                 ]
             )
     return table
 
 
-def tasks_table(pipelines: Sequence[PipelineSeen], wall_ms: int) -> Table:
+def tasks_table(pipelines: Sequence[PipelineSeen], wall_ms: int, style: Style = WORDS) -> Table:
     """Returns a row for each task."""
     table = Table(
         [
             *("PIPELINE", "TOPIC", "PARTITION", "HOST", "PID", "OFFSET", "END", "LAG"),
-            *("CHECKPOINT", "CHECKPOINT AGE", "STREAM TIME"),
+            *("CHECKPOINT", f"CHECKPOINT AGE{style.unit}", "STREAM TIME"),
         ]
     )
     for pipeline in pipelines:
@@ -70,8 +115,8 @@ def tasks_table(pipelines: Sequence[PipelineSeen], wall_ms: int) -> Table:
                     task.end,
                     task.lag,
                     task.sequence,
-                    age(task.checkpoint_ms, wall_ms),
-                    instant(task.stream_time_ms),
+                    style.ago(task.checkpoint_ms, wall_ms),
+                    style.instant(task.stream_time_ms),
                 ]
             )
     return table
@@ -111,7 +156,7 @@ def running_of(pipeline: PipelineSeen | None, wall_ms: int) -> Running:
     by_topic: dict[str, list[TaskSeen]] = {}
     for task in pipeline.tasks:
         by_topic.setdefault(task.input.topic, []).append(task)
-    rows = tasks_table([pipeline], wall_ms).records()
+    rows = tasks_table([pipeline], wall_ms, Style(exact=True)).records()
     return Running(
         state=pipeline.state,
         tasks={t: [_in_words(each, wall_ms) for each in own] for t, own in by_topic.items()},
@@ -155,6 +200,7 @@ def _name_of(worker: WorkerSeen) -> str:
 class TopFigures:
     """Turns one look after the other into rows with rates; keeps what these need."""
 
+    style: Style = WORDS
     _rates: dict[tuple[str, TopicPartition | None], Rate] = field(default_factory=dict)
 
     def pipelines(
@@ -165,10 +211,11 @@ class TopFigures:
         workers: Mapping[str, WorkerFigures],
     ) -> Table:
         """Returns a row for each pipeline; `now` is monotonic, in seconds."""
+        unit = self.style.unit
         table = Table(
             [
                 *("PIPELINE", "STATE", "WORKERS", "TASKS", "RESTORING", "RECORDS/S", "LAG"),
-                *("DRAINED IN", "STREAM TIME", "CHECKPOINT AGE", "STATE MB", "LATE"),
+                *(f"DRAINED IN{unit}", "STREAM TIME", f"CHECKPOINT AGE{unit}", "STATE MB", "LATE"),
             ]
         )
         for pipeline in seen:
@@ -189,9 +236,9 @@ class TopFigures:
                     int(_sum(own, pipeline.name, "restoring_tasks")) if whole else None,
                     round(rate.value),
                     total.lag,
-                    drained_in(total.lag, rate),
-                    instant(total.stream_time_ms),
-                    age(total.checkpoint_ms, wall_ms),
+                    self.style.drained_in(total.lag, rate),
+                    self.style.instant(total.stream_time_ms),
+                    self.style.ago(total.checkpoint_ms, wall_ms),
                     round(_sum(own, pipeline.name, "state_bytes") / 1e6, 1) if whole else None,
                     int(_sum(own, pipeline.name, "late_records_total")) if whole else None,
                 ]
@@ -200,10 +247,11 @@ class TopFigures:
 
     def tasks(self, seen: Sequence[PipelineSeen], now: float, wall_ms: int) -> Table:
         """Returns a row for each task, those that are most behind first."""
+        unit = self.style.unit
         table = Table(
             [
-                *("PIPELINE", "TASK", "HOST", "PID", "RECORDS/S", "LAG", "DRAINED IN"),
-                *("STREAM TIME", "CHECKPOINT AGE"),
+                *("PIPELINE", "TASK", "HOST", "PID", "RECORDS/S", "LAG", f"DRAINED IN{unit}"),
+                *("STREAM TIME", f"CHECKPOINT AGE{unit}"),
             ]
         )
         rows: list[tuple[int, list[Cell]]] = []
@@ -215,17 +263,16 @@ class TopFigures:
         table.rows += [row for _, row in rows]
         return table
 
-    @staticmethod
-    def _row(pipeline: str, task: TaskSeen, rate: Rate, wall_ms: int) -> list[Cell]:
+    def _row(self, pipeline: str, task: TaskSeen, rate: Rate, wall_ms: int) -> list[Cell]:
         return [
             pipeline,
             f"{task.input.topic}[{task.input.partition}]",
             *_where(task.worker),
             round(rate.value),
             task.lag,
-            drained_in(task.lag or 0, rate),
-            instant(task.stream_time_ms),
-            age(task.checkpoint_ms, wall_ms),
+            self.style.drained_in(task.lag or 0, rate),
+            self.style.instant(task.stream_time_ms),
+            self.style.ago(task.checkpoint_ms, wall_ms),
         ]
 
     def _rate(self, key: tuple[str, TopicPartition | None], now: float, count: int) -> Rate:

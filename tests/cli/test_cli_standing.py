@@ -6,7 +6,7 @@ from pathlib import Path
 
 from streamlog.cli.pipeline_file import load_pipelines
 from streamlog.cli.plan_pictures import plan_as_json, plan_as_mermaid, plan_as_text
-from streamlog.cli.standing import TopFigures, running_of, tasks_table, workers_table
+from streamlog.cli.standing import Style, TopFigures, running_of, tasks_table, workers_table
 from streamlog.client.values import TopicPartition
 from streamlog.processing.worker.overview import PipelineSeen, TaskSeen, WorkerSeen
 from streamlog.processing.worker.watching import parse_figures
@@ -59,6 +59,9 @@ def test_a_worker_and_a_task_have_their_rows() -> None:
             "metrics": "far:9400",
         }
     ]
+    (exact,) = workers_table([seen()], 10_000, Style(exact=True)).records()
+    assert exact["checkpoint_age_s"] == 2.0
+    assert exact["stream_time"] == "2013-01-01T10:17:00.000Z"
     first, second = tasks_table([seen()], 10_000).rows
     assert first == [
         *(NAME, "flights", 0, "far", 7, 1_000, 1_500, 500, 3, "2.0 s", "2013-01-01 10:17"),
@@ -80,6 +83,10 @@ def test_top_tells_rates_and_when_the_lag_is_gone() -> None:
     stuck = [figures.tasks([seen(1_000)], now, 10_000) for now in (0.0, 5.0)][-1].records()
     # Those most behind come first.
     assert [row["drained_in"] for row in stuck] == ["stalled", "now"]
+    exact = TopFigures(Style(exact=True))
+    for now, offset in [(0.0, 500), (1.0, 1_000)]:
+        (row,) = exact.pipelines([seen(offset)], now, 10_000, served).records()
+    assert row["drained_in_s"] == 1.0
     alone = TopFigures().pipelines([seen()], 0.0, 10_000, {}).records()[0]
     assert alone["restoring"] is None
 

@@ -37,14 +37,15 @@ def command(names: tuple[str, ...], tasks: bool, running: bool) -> None:
     async def main() -> None:
         from streamlog.cli.connection import open_connection
         from streamlog.cli.output import write_table
-        from streamlog.cli.standing import tasks_table, workers_table
+        from streamlog.cli.standing import Style, tasks_table, workers_table
 
         async with open_connection(given.settings) as (_, admin):
             seen = await named_pipelines(admin, names)
         if running:
             seen = [each for each in seen if each.workers]
         table = tasks_table if tasks else workers_table
-        write_table(table(seen, time.time_ns() // 1_000_000), as_json=given.is_json)
+        now_ms = time.time_ns() // 1_000_000
+        write_table(table(seen, now_ms, Style(given.is_json)), as_json=given.is_json)
 
     run_async(main, verbosity=given.verbosity)
 

@@ -55,9 +55,9 @@ def command(names: tuple[str, ...], tasks: bool, once: bool, interval: float) ->
 
         from streamlog.cli.connection import open_connection
         from streamlog.cli.output import write_table
-        from streamlog.cli.standing import TopFigures
+        from streamlog.cli.standing import Style, TopFigures
 
-        figures = TopFigures()
+        figures = TopFigures(Style(given.is_json))
         async with open_connection(given.settings) as (_, admin):
             table = await look_once(admin, figures, names, by_task=tasks)
             if once:
