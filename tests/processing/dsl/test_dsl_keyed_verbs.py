@@ -19,12 +19,18 @@ from streamlog import (
     cogroup,
     collect,
     count,
+    count_distinct,
+    distinct,
     first,
     fold,
     max_,
     pipeline,
+    quantile,
+    reduce_,
+    sessions,
     sum_,
     top_k,
+    tumbling,
 )
 from streamlog.processing.dsl.nodes import OperatorNode
 from streamlog.processing.errors import FunctionFailure, PlanError
@@ -339,3 +345,88 @@ def test_behind_in_order_and_a_join_a_timer_comes_before_the_record_of_its_momen
             "record at 15",
             "timer at 25",
         ]
+
+
+def test_timers_on_the_wall_fire_though_no_record_comes_and_once_whatever_crashes() -> None:
+    class Reminder(Processor[int, str]):
+        orders: List[int]
+
+        def process(self, key: bytes | None, value: int, ctx: Any) -> None:  # noqa: ANN401
+            if value < 0:
+                ctx.cancel_wall("remind")
+            else:
+                self.orders.append(value)
+                ctx.wall_timer(ctx.timestamp + 5_000, "remind")
+
+        def on_timer(self, key: bytes | None, timer: Any, ctx: Any) -> Iterator[str]:  # noqa: ANN401
+            assert timer.wall
+            yield f"{timer.name} {list(self.orders)} due at {timer.at:%S}"
+            if len(self.orders) < 3:
+                self.orders.append(0)
+                ctx.wall_timer(timer.at + timedelta(seconds=4), "again")
+
+    @pipeline
+    def reminders(orders: Stream[int]) -> None:
+        orders.process(Reminder).to("reminders")
+
+    with drive(reminders) as t:
+        t.send("orders", 1, key="k", timestamp=0)
+        t.send("orders", 2, key="gone", timestamp=0)
+        t.send("orders", -2, key="gone", timestamp=1)
+        t.wait(timedelta(seconds=4))
+        assert t.read("reminders") == []
+        t.wait(timedelta(seconds=2))
+        assert [r.value for r in t.read("reminders")] == ["remind [1] due at 05"]
+        t.crash("outputs")
+        t.wait(timedelta(seconds=60))
+        found = [r.value for r in t.read("reminders")]
+        assert list(dict.fromkeys(found)) == ["again [1, 0] due at 09", "again [1, 0, 0] due at 13"]
+        t.delete_state()
+        t.wait(timedelta(seconds=60))
+        assert t.read("reminders") == []
+
+
+class Summary(Struct):
+    recent: list[int]
+    different: set[int]
+    kinds: int
+    median: float | None
+    best: list[int]
+    product: int
+    largest: int
+
+
+@pytest.mark.parametrize(
+    "windows", [tumbling(timedelta(seconds=1)), sessions(timedelta(seconds=1))]
+)
+def test_every_kind_of_aggregate_has_its_place_in_windows(windows: Any) -> None:  # noqa: ANN401
+    @pipeline
+    def summaries(numbers: Stream[int]) -> None:
+        numbers.window(windows).aggregate(
+            Summary,
+            recent=collect(limit=3, latest=True),
+            different=distinct(lambda n: n),
+            kinds=count_distinct(lambda n: n),
+            median=quantile(lambda n: n, 0.5),
+            best=top_k(2),
+            product=fold(1, lambda product, n: product * n, merge=lambda a, b: a * b),
+            largest=reduce_(max),
+        ).to("out")
+
+    with drive(summaries) as t:
+        for at, number in enumerate([2, 3, 5, 3]):
+            t.send("numbers", number, key="k", timestamp=at * 100)
+        t.run()
+        t.delete_state()
+        t.drain()
+        (record,) = t.read("out")
+        value = record.value["value"]
+        assert value.pop("median") == pytest.approx(3, rel=0.01)
+        assert value == {
+            "recent": [3, 5, 3],
+            "different": [2, 3, 5],
+            "kinds": 3,
+            "best": [5, 3],
+            "product": 90,
+            "largest": 5,
+        }
