@@ -29,6 +29,7 @@ from streamlog.processing.operators.event_time import milliseconds_of
 from streamlog.processing.operators.plain import encode_plain
 from streamlog.processing.rewind.target import Back, Edge, EventTime
 from streamlog.records.murmur2 import partition_of
+from streamlog.testing.memory_letters import MemoryLetters
 from streamlog.testing.memory_log import MemoryLog
 from streamlog.testing.memory_rewind import MemoryRewind
 from streamlog.testing.memory_worker import STEPS, CheckpointStep, MemoryWorker
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from streamlog.processing.dsl.pipeline import Pipeline
     from streamlog.processing.rewind.target import Target
     from streamlog.processing.worker.placement import TaskName
+    from streamlog.testing.memory_letters import DeadLetter
 
 T = TypeVar("T")
 
@@ -81,6 +83,7 @@ class Driver:
         self.log = MemoryLog(counts)
         self._folder = folder
         self._worker = MemoryWorker(self.plan, self.log, folder)
+        self._letters = MemoryLetters(self.plan, self.log)
         self._random = None if seed is None else random.Random(seed)
         self._read: dict[tuple[str, int], int] = {}
         self._wall_ms = 0
@@ -244,6 +247,19 @@ class Driver:
         return sum(
             self._worker.task(name).statistics().late_records for name in self._worker.task_names
         )
+
+    @property
+    def skipped_records(self) -> int:
+        """Records that failed and were left out by policy, over all tasks."""
+        return sum(self._worker.task(name).statistics().skipped for name in self._worker.task_names)
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Returns all records that failed and were set aside by policy, in the log's order."""
+        return self._letters.read()
+
+    def send_back(self) -> int:
+        """Sends dead letters back, as `streamlog dlq retry` does; returns how many records."""
+        return self._letters.send_back()
 
     def close(self) -> None:
         """Ends the pipeline."""

@@ -53,6 +53,8 @@ STORE: Final = "failed records"
 """Where the state is kept; no step can be called so, for it has a space."""
 COUNTS: Final = b"counts"
 _OFFSET: Final = struct.Struct(">Q")
+WAITING_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of dead letters that wait for a checkpoint."""
 LETTER_BYTES_MAX: Final = 960_000
 """A producer takes no larger record; the value of a larger one is left where it stands."""
 
@@ -80,6 +82,7 @@ class Letters:
     values: list[bytes | None] = field(default_factory=list)
     timestamps: list[int] = field(default_factory=list)
     headers: list[Headers] = field(default_factory=list)
+    size_bytes: int = 0
 
 
 _encode = msgspec.msgpack.encode
@@ -231,8 +234,12 @@ class Desk:
         return SpoiledTaskError(cause, wait_ms or 0)
 
     def _attempted(self, failure: RecordFailure) -> Cause:
-        attempts = self.ledger.attempts.get(failure.offset, 0) + 1
-        self.ledger.attempts[failure.offset] = attempts
+        attempts = 1
+        if isinstance(self.policy, Retry):
+            # A task that was taken over again comes by records which it has given up on before.
+            tried = self.ledger.attempts.get(failure.offset, 0)
+            attempts = min(tried + 1, self.policy.attempts)
+            self.ledger.attempts[failure.offset] = attempts
         now_ms = self.ledger.now_ms()
         return cause_of(failure, self._pipeline, self._task, attempts=attempts, now_ms=now_ms)
 
@@ -270,7 +277,10 @@ class Desk:
         return offset if self._returned is None else self._returned.offset
 
     def _say(self, cause: Cause, what: str) -> None:
-        """Logs the first few, and then ever fewer."""
+        """Logs the first few, and then ever fewer; each once, however often the task comes by."""
+        if cause.offset in self.ledger.said:
+            return
+        self.ledger.said.add(cause.offset)
         count = self.counts.skipped + self.counts.dead_letters
         if count <= 10 or count % 10 ** (len(str(count)) - 1) == 0:
             logger.warning(
@@ -304,13 +314,20 @@ class Desk:
         letters.values.append(value)
         letters.timestamps.append(columns.timestamps[index])
         letters.headers.append(headers_with(cause, own))
+        letters.size_bytes += size + len(cause.exception_stacktrace)
         self._set_aside.put(_OFFSET.pack(self._first(cause.offset)), b"")
         self.counts.dead_letters += 1
         self._put_counts()
         return key
 
-    def take_letters(self) -> Letters | None:
-        """Returns the letters that are to be produced, if there are any."""
+    def take_letters(self, *, all_of_them: bool) -> Letters | None:
+        """Returns the letters that are to be produced, if there are any.
+
+        They wait for the next checkpoint, unless they are many: a task that is dropped and taken
+        over again writes its letters again.
+        """
+        if not all_of_them and self._letters.size_bytes < WAITING_BYTES_MAX:
+            return None
         letters, self._letters = self._letters, Letters()
         return letters if letters.keys else None
 

@@ -42,6 +42,8 @@ class Ledger:
     """By offset: how often a record was tried."""
     poison: dict[int, Cause] = field(default_factory=dict)
     """By offset: records that are to be left out from the start, and why."""
+    said: set[int] = field(default_factory=set)
+    """Offsets of records of which the log has told."""
     retried: int = 0
     """Attempts after the first, of all records."""
 
@@ -50,3 +52,4 @@ class Ledger:
         for known in (self.attempts, self.poison):
             for offset in [each for each in known if each < position]:
                 del known[offset]
+        self.said = {offset for offset in self.said if offset >= position}

@@ -168,6 +168,7 @@ class Task:
         self._pending: Checkpoint | None = None
         self._prepared: Prepared | None = None
         self._rest_ms: int | None = None
+        self._at_checkpoint = False
         self._failed = False
         self.records_at_once = CHUNK_CALLS * min(
             (node.concurrency for node in sub.async_steps), default=0
@@ -365,7 +366,8 @@ class Task:
                         pile.headers or None,
                     )
                 )
-        letters = self._desk.take_letters()
+        letters = self._desk.take_letters(all_of_them=self._at_checkpoint)
+        self._at_checkpoint = False
         if letters is not None:
             topic, counts = self._letters_to
             assert topic is not None
@@ -375,6 +377,7 @@ class Task:
 
     def emit_markers(self) -> None:
         """Tells stream time to all partitions of what is written, if it moved since the last."""
+        self._at_checkpoint = True
         time = self._reader.time
         if time != NO_TIME and time != self._marked_time and self._next is not None:
             self._marked_time = time
