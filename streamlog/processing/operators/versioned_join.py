@@ -86,7 +86,7 @@ class VersionedJoin(Operator):
         self._spec = spec
         self._before = 0 if spec.exact else 1
         self._versions = Versions(rows, due, spec.types[1], reach_ms, tolerance)
-        self._found = False
+        self._settled = False
         self._misses = 0
         self._miss = (0, 0)
 
@@ -116,14 +116,14 @@ class VersionedJoin(Operator):
         super().advance(time)
         results = self._join(time)
         self._versions.forget(time)
-        if not self._found and self._misses >= MISSES_BEFORE_NOTE:
+        if self._misses >= MISSES_BEFORE_NOTE:
             self._note()
         return results
 
     def drain(self) -> Sequence[Result]:
         """Joins all that waits."""
         results = self._join(FAR_FUTURE)
-        if not self._found and self._misses:
+        if self._misses:
             self._note()
         return results
 
@@ -136,7 +136,7 @@ class VersionedJoin(Operator):
         for due, timestamp, token, _, record in waiting:
             row = held(token, timestamp - before, due)
             if row is not None:
-                self._found = True
+                self._settled, self._misses = True, 0
             else:
                 self._missed(token, timestamp)
                 if not left:
@@ -147,7 +147,7 @@ class VersionedJoin(Operator):
 
     def _missed(self, token: bytes, timestamp: int) -> None:
         """Notes a record that found nothing, if it is because it is older than all rows."""
-        if self._found:
+        if self._settled:
             return
         oldest = self._versions.oldest(token)
         if oldest is not None and oldest > timestamp:
@@ -155,6 +155,7 @@ class VersionedJoin(Operator):
             self._miss = (timestamp, oldest)
 
     def _note(self) -> None:
+        self._settled, self._misses = True, 0
         record, row = (utc(moment).isoformat() for moment in self._miss)
         table = self._spec.table
         self.notes.append(

@@ -7,6 +7,7 @@ through that step's tree.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
@@ -50,6 +51,9 @@ class Failed:
     index: int
     failure: FunctionFailure
     spoils: bool
+
+
+logger = logging.getLogger(__name__)
 
 
 class Branch:
@@ -135,6 +139,7 @@ class Flow:
                 epoch,
             )
         self._time_before = NO_TIME
+        self._said: set[str] = set()
 
     @property
     def outboxes(self) -> list[Outbox]:
@@ -316,12 +321,21 @@ class Flow:
         ticks = [each.next_tick() for each in self.operators.values()]
         return min((tick for tick in ticks if tick is not None), default=None)
 
+    def _say_notes(self, name: str) -> None:
+        """Tells the user what a step has to say, each thing once."""
+        for note in self.operators[name].notes:
+            if note not in self._said:
+                self._said.add(note)
+                logger.warning("pipeline %s, step %s: %s", self.sub.pipeline, name, note)
+        self.operators[name].notes.clear()
+
     def _act(self, branch: Branch, act: Callable[[], Sequence[Result]], cause: int) -> None:
         """Sends what an operator puts out as time passes through the tree behind it."""
         try:
             results = list(act())
         except Exception as error:  # noqa: BLE001 (whatever a user's function may raise)
             self._fail(branch.tree.root, cause, error)
+        self._say_notes(branch.tree.root.name)
         if not results:
             return
         keys, values, moments = (list(column) for column in zip(*results, strict=True))

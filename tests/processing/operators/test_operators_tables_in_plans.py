@@ -19,6 +19,8 @@ from streamlog.testing import drive
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pytest
+
     from streamlog.testing.driver import Driver
 
 How = Literal["inner", "left", "outer"]
@@ -302,3 +304,33 @@ def test_the_end_of_a_row_keeps_older_rows_out_for_a_day() -> None:
         t.run()
         found = [(record.key, record.value["amount"]) for record in t.read("out")]
         assert found == [("b", 4), ("a", 5)]
+
+
+def test_a_join_that_finds_only_newer_rows_warns_once(caplog: pytest.LogCaptureFixture) -> None:
+    @pipeline
+    def priced(orders: Stream[Order], customers: Table[Customer]) -> None:
+        orders.key_by(lambda o: o.customer).join(customers, pair, name="join").to("out")
+
+    with drive(priced, seed=1) as t:
+        t.send("customers", Customer("ann"), key="a", timestamp=1_000_000)
+        for timestamp in range(300):
+            t.send("orders", Order("a", 1), timestamp=timestamp)
+        t.drain()
+        assert not t.read("out")
+    (warning,) = caplog.messages
+    assert warning.startswith("pipeline priced, step join: no record has found a row of customers")
+    assert "from 1970-01-01T00:16:40+00:00 only" in warning
+
+
+def test_records_without_a_key_are_no_rows(caplog: pytest.LogCaptureFixture) -> None:
+    @pipeline
+    def copied(orders: Table[Order]) -> None:
+        orders.to("out")
+
+    with drive(copied) as t:
+        for timestamp in (1, 2, 200_000):
+            t.send("orders", Order("a", 1), timestamp=timestamp)
+        t.run()
+        assert not t.read("out")
+    (warning,) = caplog.messages
+    assert "records without a key are left out" in warning
