@@ -146,3 +146,18 @@ def min_of(spent: float, account: Account) -> float:
 
 def test_the_plan_can_be_made() -> None:
     assert len(typed.plan().output_topics) == 12
+
+
+class OfNumbers(Processor[float, str]):
+    def process(self, key: bytes | None, value: float, ctx: ProcessorContext) -> list[str]:
+        return []
+
+
+def refused(orders: Stream[Order]) -> None:
+    """Each line is an error to a type checker; `mypy` fails here if one is not."""
+    orders.reduce(lambda a, b: a.amount)  # type: ignore[arg-type, return-value]
+    orders.aggregate(Account, orders=sum_(lambda o: o.who))  # type: ignore[arg-type, return-value]
+    orders.fields(orders=top_k(2, lambda o: o.nobody))  # type: ignore[attr-defined]
+    orders.process(OfNumbers)  # type: ignore[arg-type]
+    orders.dedup(lambda o: o.number, within=timedelta(1))  # type: ignore[attr-defined]
+    orders.count().group_by(lambda n: n.who)  # type: ignore[attr-defined]
