@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamlog.processing.worker.span import WHOLE, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from streamlog.processing.plan.naming import Naming
@@ -37,7 +36,7 @@ class RunConfig:
         metrics: `host:port` at which the worker serves its figures; its group is told.
         checkpoint_interval_s: Seconds between two checkpoints of a task that has something new;
             nothing leaves it to the pipeline.
-        client_settings: Further settings of the client, by their names on the command line.
+        awaited: Topics that others are about to create: a source among them is waited for.
         naming: Under which names to run; by default those that the cluster's registry says.
         span: Which part of the sources to read; ends in it need `until_end`.
     """
@@ -50,6 +49,6 @@ class RunConfig:
     metrics: str | None = None
     checkpoint_interval_s: float | None = None
     session_timeout_ms: int = SESSION_TIMEOUT_MS
-    client_settings: Mapping[str, str] = field(default_factory=dict)
+    awaited: frozenset[str] = frozenset()
     naming: Naming | None = None
     span: Span = WHOLE

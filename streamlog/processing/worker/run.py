@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -111,8 +112,10 @@ async def run_worker(
             logger.error('pipeline "%s" has stopped: %s', name, error)
             failures.append(error)
 
-    for pipeline in pipelines:
-        pipeline.plan()  # What is wrong with one is said before any has begun.
+    # What is wrong with one is said before any has begun.
+    plans = [pipeline.plan() for pipeline in pipelines]
+    # One pipeline may read what another one here writes.
+    config = replace(config, awaited=frozenset(t for plan in plans for t in plan.output_topics))
     with seldom_collected():
         async with trio.open_nursery() as nursery:
             for pipeline in pipelines:
@@ -260,7 +263,8 @@ async def _settle(
     """Finds and creates the topics, and settles where the state lives."""
     admin = Admin(client)
     cluster = await admin.describe_cluster()
-    sources = await find_sources(admin, (*plan.source_topics, *plan.table_topics))
+    names = (*plan.source_topics, *plan.table_topics)
+    sources = await find_sources(admin, names, config.awaited - {*plan.output_topics})
     topics = await ensure_topics(admin, plan.topic_specs(sources.partition_counts))
     folder = config.state_dir / (cluster.cluster_id or "unnamed-cluster") / plan.name
     return Setting(

@@ -13,7 +13,7 @@ from streamlog.client.errors import ErrorCode, KafkaError
 from streamlog.errors import NotFoundError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from streamlog.client.admin.admin import Admin
     from streamlog.client.admin.values import TopicDescription
@@ -32,13 +32,24 @@ class PipelineTopics:
     topic_ids: Mapping[str, str]
 
 
-async def find_sources(admin: Admin, names: Sequence[str]) -> PipelineTopics:
+async def find_sources(
+    admin: Admin, names: Sequence[str], awaited: Collection[str] = ()
+) -> PipelineTopics:
     """Returns what there is to know of topics that must exist.
+
+    Args:
+        admin: Asks the brokers.
+        names: The topics.
+        awaited: Those that somebody is about to create: these are waited for a while.
 
     Raises:
         NotFoundError: If one does not; names the one that may have been meant.
     """
     found = await admin.describe_topics(names)
+    with trio.move_on_after(APPEAR_TIMEOUT_S):
+        while any(name not in found and name in awaited for name in names):
+            await trio.sleep(APPEAR_POLL_S)
+            found = await admin.describe_topics(names)
     for name in names:
         if name not in found:
             existing = [topic.name for topic in await admin.list_topics()]
