@@ -101,7 +101,8 @@ def sliding_windows(seen: list[Seen]) -> dict[Result, list[Seen]]:
             mine = [each for each in open_ if each.event.user == user]
             held = [each for each in mine if end - 8 <= each.event.at <= end]
             ends_here = end in {each.event.at for each in held}
-            begins_here = end - 9 in {each.event.at for each in mine}
+            # One that is late for all windows that hold it makes none that does not.
+            begins_here = end - 9 in {e.event.at for e in mine if e.event.at + 8 + 7 > e.time}
             if held and (ends_here or begins_here):
                 found[user, end - 8, end] = held
     return found
