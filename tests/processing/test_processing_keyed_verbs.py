@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
@@ -330,3 +331,26 @@ def newest(records: list[Any]) -> dict[Any, Any]:
     for record in records:
         found[record.key] = record.value
     return {key: value for key, value in found.items() if value is not None}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("declared", [tables, waiting], ids=["tables", "waiting"])
+def test_a_long_wild_run_equals_the_straight_one(
+    declared: Pipeline[..., object], seed: int
+) -> None:
+    rng = random.Random(seed)
+    topics = ("events", "others") if declared is tables else ("events",)
+    inputs: Inputs = {}
+    for topic in topics:
+        for partition in range(rng.choice([1, 2, 4])):
+            inputs[topic, partition] = [
+                (
+                    b"%d" % partition,
+                    msgspec.json.encode(
+                        Event(rng.choice("abcdef"), n * 10 + partition, rng.randint(-2, 2))
+                    ),
+                    max(n * 30 - rng.choice([0, 0, 100, 250, 400]), 0),
+                )
+                for n in range(rng.choice([50, 300]))
+            ]
+    both_ways(declared, inputs, seed, 600)
