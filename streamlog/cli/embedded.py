@@ -63,3 +63,16 @@ async def open_server(config: BrokerConfig) -> AsyncIterator[Broker]:
             f"cannot listen on {host}:{port}: {(error.strerror or 'refused').lower()}",
             hint=f"Choose another: --listen {host}:0 takes a free port",
         ) from error
+
+
+@asynccontextmanager
+async def brokers_or_embedded(
+    settings: Settings, data: Path | None
+) -> AsyncIterator[tuple[str, ...]]:
+    """Yields the brokers that were named, or a broker of our own on the data folder."""
+    if settings.brokers is not None:
+        yield settings.brokers
+        return
+    folder = data_folder(data, settings)
+    async with open_server(embedded_config(folder, free_address())) as broker:
+        yield (f"{broker.host}:{broker.port}",)

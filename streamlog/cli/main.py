@@ -23,6 +23,8 @@ TREE = (
     Entry("demo", "Get going", "See it work: a broker, data and pipelines in one go"),
     Entry("run", "Pipelines", "Run the pipelines of a file; a broker is embedded if none is named"),
     Entry("replay", "Pipelines", "Run an edited pipeline beside the live one; compare, swap in"),
+    Entry("rewind", "Pipelines", "Take a pipeline's state and positions back, together"),
+    Entry("state", "Pipelines", "Look into the state of pipelines, while they run"),
     Entry("describe", "Pipelines", "Show a pipeline's plan: sub-topologies, topics, stores"),
     Entry("ps", "Pipelines", "List pipelines: where they run, how far they are"),
     Entry("top", "Pipelines", "Watch pipelines: rates, lag, checkpoints, live"),

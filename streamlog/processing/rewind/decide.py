@@ -54,6 +54,8 @@ class TaskPast:
     log_start: int
     """Of its input."""
     log_end: int
+    rows: int = 0
+    """Of its state now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,7 @@ def decide(
     """
     decision = Decision()
     chosen: dict[TaskName, Choice] = {}
+    sources_only = isinstance(target, Back)
     if isinstance(target, Back):
         target = _clock_of(target, outline, pasts)
     for sub in outline.subs:
@@ -128,7 +131,8 @@ def decide(
                 for writer, each in writers.items()
                 if chosen[each].touched
             }
-            steps = _choose(pasts[name], target, cuts, is_source=not sub.writers)
+            aim = Edge.END if sources_only and sub.writers else target
+            steps = _choose(pasts[name], aim, cuts, is_source=not sub.writers)
             if steps is None and not rebuild and target is not Edge.START:
                 decision.out_of_reach.append(name)
             nothing_left = bool(writers) and all(
@@ -208,7 +212,9 @@ def _choice(
 ) -> Choice:
     now = past.checkpoints[0]
     to = START if steps is None else past.checkpoints[steps]
-    undone = sum(each.rows for each in past.checkpoints[1 : (steps or 0) + 1])
+    undone = past.rows
+    if steps is not None:
+        undone = sum(each.rows for each in past.checkpoints[1 : steps + 1])
     position = to.positions().get((sub.input_topic, name.partition))
     if position is None:
         position = past.log_end if nothing_left else past.log_start

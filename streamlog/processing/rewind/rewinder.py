@@ -46,7 +46,7 @@ from streamlog.processing.state.store import open_task_store
 from streamlog.processing.state.view import open_view
 from streamlog.processing.worker.catching_up import CatchingUp
 from streamlog.processing.worker.checkpoint import append_alone
-from streamlog.processing.worker.note import Note, format_note
+from streamlog.processing.worker.note import Note, format_note, tells_of
 from streamlog.processing.worker.placement import TaskName
 from streamlog.processing.worker.status import RestoreFigures
 
@@ -108,7 +108,8 @@ async def plan_rewind(
         with open_view(home) as view:
             nothing = [KeptCheckpoint(TaskMeta(), 0, 0)]
             checkpoints = view.checkpoints() if view is not None else nothing
-        pasts[name] = TaskPast(checkpoints=checkpoints, log_start=start, log_end=end)
+            rows = view.size()[0] if view is not None else 0
+        pasts[name] = TaskPast(checkpoints=checkpoints, log_start=start, log_end=end, rows=rows)
     return decide(outline, pasts, target, rebuild=rebuild)
 
 
@@ -284,6 +285,7 @@ class _Rewinding:
                 checkpoints=task.store.checkpoints(),
                 log_start=extents[name][0],
                 log_end=extents[name][1],
+                rows=task.store.size()[0],
             )
             for name, task in self.opened.items()
         }
@@ -355,9 +357,9 @@ class _Rewinding:
             entry = committed.get(at)
             if choice.touched or entry is None or not choice.now.meta.positions:
                 continue
-            note = format_note(Note(choice.now.sequence, choice.now.meta.drained))
-            if (entry.offset, entry.metadata) != (choice.read_from, note):
-                wanted[at] = OffsetAndMetadata(choice.read_from, note)
+            note = Note(choice.now.sequence, choice.now.meta.drained)
+            if entry.offset != choice.read_from or not tells_of(entry.metadata, note):
+                wanted[at] = OffsetAndMetadata(choice.read_from, format_note(note))
         await self._admin.alter_group_offsets(self._group, wanted)
 
 

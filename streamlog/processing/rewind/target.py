@@ -4,8 +4,10 @@
 * `end`: the last checkpoint; for putting right what somebody did to the group's offsets;
 * an event time: every source at its newest checkpoint before any record of that time or later;
 * a clock time: every task at its newest checkpoint that was taken by then;
-* a number of checkpoints: as many as that back in the source task whose checkpoints are the newest,
-  and all others at the same clock time.
+* a number of checkpoints: as many as that back in the source task that had them last, the other
+  sources to where they stood then.
+
+What is behind the sources follows them; see `decide`. With a clock time it goes at least as far.
 """
 
 from __future__ import annotations

@@ -75,6 +75,19 @@ class StoredRows:
             cursor.close()
         return found
 
+    def count(self, prefix: bytes) -> int:
+        """Returns how many rows have names that begin with a prefix."""
+        with translated(self.folder):
+            cursor = self._read().cursor(self._rows)
+            found = 0
+            if cursor.set_range(prefix):
+                for name in cursor.iternext(keys=True, values=False):
+                    if not name.startswith(prefix):
+                        break
+                    found += 1
+            cursor.close()
+        return found
+
     def rows(self) -> list[tuple[bytes, bytes]]:
         """Returns all rows."""
         return self.scan(b"")
