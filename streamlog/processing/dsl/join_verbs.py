@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
 
 from streamlog.processing.dsl import joining
 from streamlog.processing.dsl.checks import check_function, plan_error
-from streamlog.processing.dsl.global_table import GlobalTable
 from streamlog.processing.dsl.shaping import ShapingVerbs
-from streamlog.processing.dsl.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamlog.processing.dsl.global_table import GlobalTable
     from streamlog.processing.dsl.graph import Graph
     from streamlog.processing.dsl.nodes import StreamNode
     from streamlog.processing.dsl.stream import Stream
+    from streamlog.processing.dsl.table import Table
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -177,7 +177,7 @@ class JoinVerbs(Generic[T]):
             name: The step's name; by default it is derived from what is joined.
         """
         check_function(function, "join", "other, lambda value, row: …")
-        given: dict[str, Any] = {
+        options = {
             "key": key,
             "within": within,
             "before": before,
@@ -186,29 +186,8 @@ class JoinVerbs(Generic[T]):
             "history": history,
             "where": where,
         }
-        options = {option: value for option, value in given.items() if value is not None}
-        draw: Callable[..., StreamNode]
-        allowed: tuple[str, ...]
-        kinds: tuple[str, ...]
-        handle: Any = other
-        if isinstance(other, GlobalTable):
-            what, draw = "a global table", joining.join_global
-            allowed, kinds = ("key",), ("inner", "left")
-        elif isinstance(other, Table):
-            what, draw = "a table", joining.join_table
-            allowed, kinds = ("grace", "history"), ("inner", "left")
-        elif isinstance(other, ShapingVerbs):
-            what, draw, handle = "a stream", joining.join_stream, other.node
-            allowed = ("within", "before", "after", "grace", "where")
-            kinds = ("inner", "left", "outer")
-        else:
-            raise plan_error(
-                f"join takes a stream, a table or a global table, this is {other!r}",
-                hint="Declare the parameter as Stream[…], Table[…] or GlobalTable[…]",
-            )
-        joining.check_options(options, allowed, how, kinds, what)
-        joining.check_graph(self.graph, other.graph, other)
-        node = draw(self.node, handle, function, how, to, name, **options)
+        said = {option: value for option, value in options.items() if value is not None}
+        node = joining.join(self.graph, self.node, other, function, how, to, name, said)
         return self._joined(node)
 
     @overload

@@ -10,8 +10,10 @@ from streamlog.errors import StreamlogError, UsageError
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.change import change_type, nullable_type
 from streamlog.processing.dsl.checks import check_function, check_name, plan_error
+from streamlog.processing.dsl.global_table import GlobalTable
 from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import JoinNode, KeyByNode, OperatorNode, SourceNode
+from streamlog.processing.dsl.shaping import ShapingVerbs
 from streamlog.processing.dsl.table import Table
 from streamlog.processing.operators import foreign_key
 from streamlog.processing.operators.as_of_next import AsOfNext, AsOfNextSpec
@@ -26,7 +28,6 @@ from streamlog.serde.msgpack import MsgpackSerde
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from streamlog.processing.dsl.global_table import GlobalTable
     from streamlog.processing.dsl.graph import Graph
     from streamlog.processing.dsl.nodes import RuntimeType, StreamNode, Value
 
@@ -110,6 +111,39 @@ def _history(history: timedelta | None, grace_ms: int) -> int:
 
 
 # Streams.
+
+
+def join(
+    graph: Graph,
+    left: StreamNode,
+    other: object,
+    function: Callable[..., Value],
+    how: str,
+    to: RuntimeType,
+    name: str | None,
+    options: Mapping[str, Any],
+) -> StreamNode:
+    """Draws a join of a stream with whatever it is."""
+    draw: Callable[..., StreamNode]
+    allowed: tuple[str, ...]
+    kinds: tuple[str, ...] = ("inner", "left")
+    right: Any = other
+    if isinstance(other, GlobalTable):
+        what, allowed, draw = "a global table", ("key",), join_global
+    elif isinstance(other, Table):
+        what, allowed, draw = "a table", ("grace", "history"), join_table
+    elif isinstance(other, ShapingVerbs):
+        what, draw, right = "a stream", join_stream, other.node
+        allowed = ("within", "before", "after", "grace", "where")
+        kinds = ("inner", "left", "outer")
+    else:
+        raise plan_error(
+            f"join takes a stream, a table or a global table, this is {other!r}",
+            hint="Declare the parameter as Stream[…], Table[…] or GlobalTable[…]",
+        )
+    check_options(options, allowed, how, kinds, what)
+    check_graph(graph, other.graph, other)
+    return draw(left, right, function, how, to, name, **options)
 
 
 def join_global(
