@@ -107,9 +107,12 @@ def upright(table: Table) -> Table:
 
 def summary_line(figures: PipelineStatus) -> str:
     """Says in one line what a pipeline has done."""
+    failed = ""
+    if figures.skipped or figures.dead_letters:
+        failed = f"{figures.skipped:,} skipped, {figures.dead_letters:,} dead letters, "
     return (
         f"{figures.name}: {figures.phase}, {figures.records_in:,} records in, "
-        f"{figures.late_records:,} late, {figures.checkpoints:,} checkpoints"
+        f"{figures.late_records:,} late, {failed}{figures.checkpoints:,} checkpoints"
     )
 
 

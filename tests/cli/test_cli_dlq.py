@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from streamlog.records.columns import Headers
 
+pytest_plugins = ("cli_fixtures",)
+
 OWN: Headers = (("trace", b"abc"),)
 
 

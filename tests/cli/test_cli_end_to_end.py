@@ -10,6 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from command_runner import Shell
 
+pytest_plugins = ("cli_fixtures",)
+
 
 def test_a_topic_is_created_listed_described_and_deleted(shell: Shell) -> None:
     shell("topic", "create", "orders", "-p", "3", "-c", "retention.ms=5000")

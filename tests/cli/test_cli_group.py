@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from command_runner import Shell
 
+pytest_plugins = ("cli_fixtures",)
+
 DEADLINE_S = 30
 
 

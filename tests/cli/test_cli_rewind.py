@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytest_plugins = ("cli_fixtures",)
+
 NOW_MS = 1_800_000_000_000
 APP = """
 from datetime import timedelta

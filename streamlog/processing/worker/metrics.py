@@ -44,6 +44,8 @@ _OF_PIPELINE: tuple[tuple[str, Kind, str, Callable[[PipelineStatus], float]], ..
     ("rebalances_total", Kind.COUNTER, "Generations of the group seen.", lambda p: p.rebalances),
     ("failures_total", Kind.COUNTER, "What ended a pipeline here.", lambda p: p.failures),
     ("dead_letter_total", Kind.COUNTER, "Records set aside.", lambda p: p.dead_letters),
+    ("skipped_records_total", Kind.COUNTER, "Records that failed: left out.", lambda p: p.skipped),
+    ("retries_total", Kind.COUNTER, "Attempts after the first.", lambda p: p.retried),
     ("restoring_tasks", Kind.GAUGE, "Tasks being taken over.", lambda p: len(p.restores)),
     ("standby_tasks", Kind.GAUGE, "Tasks kept warm for others.", lambda p: len(p.standbys)),
 )

@@ -5,6 +5,9 @@ interval. Beside it run the group member (heartbeats, rebalances), the global ta
 for each task that is being taken over, and, with an end in sight, the watch for it (`run`). These
 never touch a task: they ask for a turn of the loop (`turns`).
 
+A record that failed may have a partition rest until it is tried again, or have a task dropped and
+taken over again; the others go on.
+
 A failure ends the loop's reading, not its serving: the member still gets to write the last
 checkpoint of the healthy tasks and to leave the group, then the failure is raised.
 """
@@ -19,6 +22,7 @@ import trio
 from streamlog.client.errors import CommitRefusedError, OffsetOutOfRangeError
 from streamlog.client.values import OffsetAndMetadata, TopicPartition
 from streamlog.errors import DataError
+from streamlog.processing.failures.ledger import Ledger, SpoiledTaskError
 from streamlog.processing.worker.calling import process_chunk
 from streamlog.processing.worker.checkpoint import (
     FencedError,
@@ -31,6 +35,7 @@ from streamlog.processing.worker.note import stamped
 from streamlog.processing.worker.restore import start_over_hint
 from streamlog.processing.worker.status import InputFigures, TaskFigures
 from streamlog.processing.worker.turns import Turns
+from streamlog.processing.worker.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -86,10 +91,15 @@ class PipelineWorker:
         self._leaving: set[TaskName] = set()
         """Tasks that are being ended: not to be taken over anew, whatever becomes of them."""
         self._failure: Exception | None = None
+        self._rests = Waits[TopicPartition]()
+        """Partitions whose next record failed and is to be tried again."""
+        self._retakes = Waits["TaskName"]()
+        """Tasks that a failed record has spoilt."""
+        self._ledgers: dict[TaskName, Ledger] = {}
         self.member: GroupMember | None = None
         """Set before the first task is given."""
         self.retake: Callable[[TaskName], Awaitable[None]] | None = None
-        """Takes a task over anew after another worker was seen on it."""
+        """Takes a task over anew, if it still is ours."""
         self.finished = finished
         """Set when the worker has nothing more to do: stopped, failed, or at the end of input."""
 
@@ -111,6 +121,7 @@ class PipelineWorker:
                 running.task.close()
 
     async def _read(self) -> None:
+        await self._end_waits()
         chunks: list[FetchedChunk] = []
         with self._turns.interruptible():
             if self.finished.is_set():
@@ -127,8 +138,8 @@ class PipelineWorker:
             running = self._by_input.get(chunk.topic_partition)
             if running is not None and not running.ended:
                 wanted = self._setting.config.span.cut(chunk)
-                await self._process(running, wanted)
-                if wanted.next_offset < chunk.next_offset:
+                is_done = await self._process(running, wanted)
+                if is_done and wanted.next_offset < chunk.next_offset:
                     await self._consumer.unassign([chunk.topic_partition])
         if self._checkpoint_is_due():
             self._heard_at = None
@@ -163,7 +174,21 @@ class PipelineWorker:
 
     def _poll_wait_ms(self) -> float:
         soon = self._setting.config.until_end and self._heard_at is not None
-        return IDLE_CHECKPOINT_S * 1000 if soon else POLL_WAIT_MS
+        wait_ms = IDLE_CHECKPOINT_S * 1000 if soon else POLL_WAIT_MS
+        for at in (self._rests.next_at(), self._retakes.next_at()):
+            if at is not None:
+                wait_ms = min(wait_ms, max(at - trio.current_time(), 0) * 1000)
+        return wait_ms
+
+    async def _end_waits(self) -> None:
+        """Goes on with what has waited long enough after a failed record."""
+        if self.finished.is_set():
+            return
+        now = trio.current_time()
+        self._consumer.resume(self._rests.due(now))
+        for name in self._retakes.due(now):
+            assert self.retake is not None
+            await self.retake(name)
 
     def _checkpoint_is_due(self) -> bool:
         now = trio.current_time()
@@ -171,17 +196,34 @@ class PipelineWorker:
             return now >= min(self._checkpoint_at, self._heard_at + IDLE_CHECKPOINT_S)
         return now >= self._checkpoint_at
 
-    async def _process(self, running: RunningTask, chunk: FetchedChunk) -> None:
+    async def _process(self, running: RunningTask, chunk: FetchedChunk) -> bool:
+        """Processes a chunk; returns whether all of it was."""
         began = trio.current_time()
-        with ended_by_failure(running):
-            # A chunk that fails is half done: the state in memory must not reach a checkpoint.
-            await process_chunk(running.task, chunk)
+        try:
+            with ended_by_failure(running):
+                # A chunk that fails is half done: the state in memory must not reach a checkpoint.
+                await process_chunk(running.task, chunk)
+        except SpoiledTaskError as error:
+            logger.info("%s", error.message)
+            await self._close(running.task.id, running)
+            self._retakes.add(running.task.id, trio.current_time() + error.wait_ms / 1000)
+            return False
         self._heard_at = trio.current_time()
         self._status.process_s.observe(self._heard_at - began)
-        figures = self._figures(running).inputs[chunk.topic, chunk.partition]
-        figures.position, figures.end = chunk.next_offset, chunk.high_watermark
+        place, position = chunk.topic_partition, chunk.next_offset
+        rest_ms = running.task.take_rest()
+        if rest_ms is not None:
+            position = running.task.positions()[place] or 0
+            self._consumer.seek(place, position)
+            self._consumer.pause([place])
+            self._rests.add(place, self._heard_at + rest_ms / 1000)
+        figures = self._figures(running).inputs[place]
+        figures.position, figures.end = position, chunk.high_watermark
         self._status.records_in += len(chunk.columns)
         await send_outputs(running, self._producer)
+        if running.task.wants_checkpoint():
+            self._checkpoint_at = self._heard_at
+        return rest_ms is None
 
     def fail(self, error: Exception) -> None:
         """Notes the first failure; reading ends, the group is left in order."""
@@ -286,6 +328,8 @@ class PipelineWorker:
 
         async def begin() -> None:
             self._tasks[name] = running
+            ledger = self._ledgers.setdefault(name, Ledger(self._setting.clock.wall_ms))
+            running.task.ledger = ledger
             offsets: dict[TopicPartition, int | None] = {}
             span = self._setting.config.span
             figures = self._status.by_task[name] = TaskFigures()
@@ -313,6 +357,9 @@ class PipelineWorker:
             except Exception as error:  # noqa: BLE001 (the group must be able to go on)
                 self.fail(error)
             self._leaving.clear()
+            for name in wanted:
+                self._retakes.forget(name)
+                self._ledgers.pop(name, None)
             for name, running in ending.items():
                 if self.runs(running):
                     await self._close(name, running)
@@ -324,6 +371,7 @@ class PipelineWorker:
         inputs = [key for key, owner in self._by_input.items() if owner is running]
         for key in inputs:
             del self._by_input[key]
+            self._rests.forget(key)
         await self._consumer.unassign(inputs)
         await self._setting.threads.run(running.task.close)
         # Last: if this is cancelled, whoever ends the loop closes what is still here.
@@ -362,6 +410,9 @@ class PipelineWorker:
             figures.records_in = statistics.records_in
             figures.records_out = statistics.outputs
             figures.late_records = statistics.late_records
+            figures.skipped = statistics.skipped
+            figures.dead_letters = statistics.dead_letters
+            figures.retried = statistics.retried
             figures.open_windows = statistics.open_windows
             figures.stream_time_ms = statistics.stream_time_ms
             if running.size is not None:
@@ -374,6 +425,9 @@ class PipelineWorker:
         tasks = status.by_task.values()
         status.tasks = len(tasks)
         status.late_records = sum(each.late_records for each in tasks)
+        status.skipped = sum(each.skipped for each in tasks)
+        status.dead_letters = sum(each.dead_letters for each in tasks)
+        status.retried = sum(each.retried for each in tasks)
         status.open_windows = sum(each.open_windows for each in tasks)
         status.lag = sum(each.lag for each in tasks)
         times = [each.stream_time_ms for each in tasks if each.stream_time_ms is not None]

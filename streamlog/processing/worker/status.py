@@ -39,6 +39,12 @@ class TaskFigures:
     records_out: int = 0
     late_records: int = 0
     """Since the state began."""
+    skipped: int = 0
+    """Records that failed and were left out, since the state began."""
+    dead_letters: int = 0
+    """Records that failed and were set aside, likewise."""
+    retried: int = 0
+    """Attempts after the first, of records that failed."""
     open_windows: int = 0
     stream_time_ms: int | None = None
     checkpoints: int = 0
@@ -126,7 +132,9 @@ class PipelineStatus:
     rebalances: int = 0
     failures: int = 0
     """What ended a task or the pipeline."""
+    skipped: int = 0
     dead_letters: int = 0
+    retried: int = 0
     process_s: Histogram = field(default_factory=Histogram)
     """How long chunks took."""
     checkpoint_s: Histogram = field(default_factory=Histogram)
