@@ -199,7 +199,7 @@ def _decode_records(
     keys: list[bytes | None] = []
     values: list[bytes | None] = []
     headers: list[Headers] | None = None
-    last_name = _Name()
+    last_header = _LastHeader()
     size: i64 = len(body)
     position: i64 = 0
     length: i64
@@ -240,7 +240,7 @@ def _decode_records(
         else:
             if headers is None:
                 headers = [()] * index
-            found, position = _decode_headers(body, position, end, last_name)
+            found, position = _decode_headers(body, position, end, last_header)
             headers.append(found)
         if position != end:
             raise CorruptRecordError(f"record {index} does not end where its length says")
@@ -250,37 +250,49 @@ def _decode_records(
     return Columns(offsets, timestamps, keys, values, headers)
 
 
-class _Name:
-    """The last header name that was read: records in a row tend to have the same one."""
+class _LastHeader:
+    """The header that was read last: most records have just one, and its name is always the same.
 
-    __slots__ = ("raw", "text")
+    What stands before such a header's value (count, name, the value's length) is then one run of
+    bytes that can be compared at once.
+    """
+
+    __slots__ = ("before", "length", "raw", "text")
 
     def __init__(self) -> None:
         self.raw: bytes = b""
         self.text: str = ""
+        self.before: bytes = b""
+        self.length: i64 = 0
 
-    def decode(self, raw: bytes) -> str:
+    def name_of(self, raw: bytes) -> str:
         """Returns a name as text."""
         if raw != self.raw:
             self.raw = raw
             # As in Java: bytes that are no UTF-8 must not make the partition unreadable.
             self.text = raw.decode("utf-8", "replace")
+            self.before = b""
         return self.text
 
 
-def _decode_headers(body: bytes, position: i64, end: i64, last_name: _Name) -> tuple[Headers, i64]:
+def _decode_headers(body: bytes, position: i64, end: i64, last: _LastHeader) -> tuple[Headers, i64]:
     count: i64
     length: i64
+    begin: i64 = position
+    value_at: i64 = position + len(last.before)
+    if last.before and value_at + last.length == end and body[position:value_at] == last.before:
+        return ((last.text, body[value_at:end]),), end
     count, position = read_varint(body, position)
     # A header has at least two bytes, so a larger count is a lie.
     if count < 0 or count > (end - position) >> 1:
         raise CorruptRecordError(f"a record claims {count} headers")
+    is_only = count == 1
     found: list[tuple[str, bytes | None]] = []
     while count > 0:
         length, position = read_varint(body, position)
         if length < 0 or length > end - position:
             raise CorruptRecordError("a header's key has an impossible length")
-        key = last_name.decode(body[position : position + length])
+        key = last.name_of(body[position : position + length])
         position += length
         length, position = read_varint(body, position)
         if length > end - position:
@@ -289,6 +301,9 @@ def _decode_headers(body: bytes, position: i64, end: i64, last_name: _Name) -> t
             found.append((key, None))
         else:
             found.append((key, body[position : position + length]))
+            if is_only:
+                last.before = body[begin:position]
+                last.length = length
             position += length
         count -= 1
     return tuple(found), position
@@ -383,7 +398,7 @@ def _encode_records(
     limit: i64 = TABLE_SIZE
     base_timestamp: i64 = timestamps[0]
     parts: list[bytes] = [bytes(HEADER_SIZE)]
-    last_name = _NameField()
+    last_header = _LastField()
     count: i64 = len(keys)
     index: i64 = 0
     number: i64
@@ -408,7 +423,7 @@ def _encode_records(
         if headers is not None:
             row = headers[index]
             if row:
-                headers_part = _encode_headers(row, last_name)
+                headers_part = _encode_headers(row, last_header)
         size += len(key_part) + len(value_part) + len(headers_part)
         parts.append(table[size] if size < limit else encode_varint(size))
         parts.append(b"\x00")
@@ -425,28 +440,42 @@ def _encode_records(
     return parts
 
 
-class _NameField:
-    """The last header name that was written, with its length before it."""
+class _LastField:
+    """The header that was written last: most records have just one, and only its value differs."""
 
-    __slots__ = ("field", "text")
+    __slots__ = ("before", "field", "length", "name")
 
     def __init__(self) -> None:
-        self.text: str = ""
+        self.name: str = ""
         self.field: bytes = b"\x00"
+        self.before: bytes = b""
+        self.length: i64 = -1
 
-    def encode(self, text: str) -> bytes:
-        """Returns a name as it is in a record."""
-        if text != self.text:
-            raw = text.encode()
-            self.field = encode_varint(len(raw)) + raw
-            self.text = text
+    def name_field(self, name: str) -> bytes:
+        """Returns a name as it is in a record, with its length."""
+        if name != self.name:
+            raw = name.encode()
+            self.field = short_varint(len(raw)) + raw
+            self.name = name
+            self.length = -1
         return self.field
 
 
-def _encode_headers(row: Headers, last_name: _NameField) -> bytes:
-    parts: list[bytes] = [short_varint(len(row))]
+def _encode_headers(row: Headers, last: _LastField) -> bytes:
+    count: i64 = len(row)
+    if count == 1:
+        name, value = row[0]
+        field = last.name_field(name)
+        if value is None:
+            return b"\x02" + field + b"\x01"
+        size: i64 = len(value)
+        if size != last.length:
+            last.length = size
+            last.before = b"\x02" + field + short_varint(size)
+        return last.before + value
+    parts: list[bytes] = [short_varint(count)]
     for name, value in row:
-        parts.append(last_name.encode(name))
+        parts.append(last.name_field(name))
         if value is None:
             parts.append(b"\x01")
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 
@@ -71,6 +71,17 @@ class Columns:
             self.keys[start:stop],
             self.values[start:stop],
             None if headers is None else headers[start:stop],
+        )
+
+    def pick(self, indices: Sequence[int]) -> Columns:
+        """Returns a copy of the rows at these indices."""
+        headers = self.headers
+        return Columns(
+            [self.offsets[index] for index in indices],
+            [self.timestamps[index] for index in indices],
+            [self.keys[index] for index in indices],
+            [self.values[index] for index in indices],
+            None if headers is None else [headers[index] for index in indices],
         )
 
     def extend(self, other: Columns) -> None:

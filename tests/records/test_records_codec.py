@@ -11,10 +11,12 @@ from records_samples import CODECS, batch, columns, record, varint
 from streamlog.records.batch import Codec, read_header, restamp_append_time, stamp
 from streamlog.records.columns import Columns
 from streamlog.records.control import ControlType, control_key, control_value
-from streamlog.records.errors import BadColumnsError
+from streamlog.records.errors import BadColumnsError, CorruptRecordError
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from streamlog.records.columns import Headers
 
 both = pytest.mark.parametrize("codec", flavours("streamlog.records.codec"))
 
@@ -49,6 +51,38 @@ def test_columns_survive_a_batch(codec: ModuleType, data: Columns, compression: 
     assert decoded == data
     assert decoded.headers == strip(data).headers
     assert next_offset == data.offsets[-1] + 1
+
+
+a_few_headers = st.lists(
+    st.tuples(
+        st.sampled_from(["", "a", "b", "é"]), st.sampled_from([None, b"", b"1", b"2", b"22"])
+    ),
+    max_size=2,
+).map(tuple)
+
+
+@both
+@given(rows=st.lists(a_few_headers, min_size=1, max_size=30))
+def test_headers_that_resemble_the_last_ones_survive(
+    codec: ModuleType, rows: list[Headers]
+) -> None:
+    """What is remembered of the last header must not be taken for another one."""
+    empty: list[bytes | None] = [None] * len(rows)
+    data = Columns(list(range(len(rows))), [0] * len(rows), empty, empty, rows)
+    decoded, _ = codec.decode_batches(encode(codec, data))
+    assert decoded.headers == strip(data).headers
+
+
+@both
+@pytest.mark.parametrize("length", [0, 2, 3])
+def test_a_record_that_ends_before_its_only_header_is_corrupt(
+    codec: ModuleType, length: int
+) -> None:
+    tail = varint(1) + varint(1) + b"h" + varint(2) + b"12"
+    good, bad = record(tail=tail), record(offset_delta=1, tail=tail)
+    bad = varint(len(bad) - 1 - len(tail) + length) + bad[1:]
+    with pytest.raises(CorruptRecordError):
+        codec.decode_batches(batch(good + bad, 2))
 
 
 @both

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from streamlog.processing.failures.dead_letters import (
-    RETRY_COUNT,
     Cause,
     Returned,
     cause_of,
@@ -57,14 +56,6 @@ WAITING_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of dead letters that wait for a checkpoint."""
 LETTER_BYTES_MAX: Final = 960_000
 """A producer takes no larger record; the value of a larger one is left where it stands."""
-
-
-def returned_among(columns: Columns) -> list[int]:
-    """Returns the indices of records that were sent back, by whatever pipeline's dead letters."""
-    headers = columns.headers
-    if headers is None:
-        return []
-    return [i for i, each in enumerate(headers) if each and each[-1][0] == RETRY_COUNT]
 
 
 class Counts(msgspec.Struct, array_like=True):

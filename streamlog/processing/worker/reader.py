@@ -224,23 +224,24 @@ class RepartitionReader:
             reason = "it was written by something else than this pipeline: it has no position"
             raise self._refuse(columns.offsets[error.args[0]], reason) from None
         kept = admitted.kept
+        if len(kept) < len(columns):
+            columns = columns.pick(kept)
         raw = columns.values
         ports: list[int] = []
         try:
             if self._has_ports:
-                values = [self._decode_port(raw[index], ports) for index in kept]
+                values = [self._decode_port(each, ports) for each in raw]
             else:
                 decode = self._decoders[0]
-                values = [decode(raw[index]) for index in kept]  # type: ignore[arg-type]
+                values = [decode(each) for each in raw]  # type: ignore[arg-type]
         except (msgspec.MsgspecError, TypeError, ValueError, IndexError):
-            self._find_undecodable(columns, kept)
+            self._find_undecodable(columns)
             raise
-        timestamps, offsets, keys = columns.timestamps, columns.offsets, columns.keys
         batch = Batch(
             values=values,
-            keys=[keys[index] for index in kept],
-            timestamps=[timestamps[index] for index in kept],
-            offsets=[offsets[index] for index in kept],
+            keys=columns.keys,
+            timestamps=columns.timestamps,
+            offsets=columns.offsets,
             times=admitted.times,
             task_times=admitted.task_times,
             writers=admitted.writers,
@@ -255,7 +256,7 @@ class RepartitionReader:
             number, _, _, _, record_time, _ = read_position(own[:1], 0)
         except ForeignRecordError:
             raise self._refuse(offset, "it was sent back without its position") from None
-        self._find_undecodable(columns, [0])
+        self._find_undecodable(columns)
         ports: list[int] = []
         raw = columns.values[0] or b""
         value = self._decode_port(raw, ports) if self._has_ports else self._decode(raw)
@@ -289,11 +290,11 @@ class RepartitionReader:
     def _decode(self, raw: bytes) -> object:
         return self._decode_port(raw, []) if self._has_ports else self._decoders[0](raw)
 
-    def _find_undecodable(self, columns: Columns, kept: list[int]) -> None:
+    def _find_undecodable(self, columns: Columns) -> None:
         """Raises the failure of the first value that does not decode."""
-        for index in kept:
+        for index, raw in enumerate(columns.values):
             try:
-                self._decode(columns.values[index] or b"")
+                self._decode(raw or b"")
             except (msgspec.MsgspecError, TypeError, ValueError, IndexError) as error:
                 reason = (
                     f"{error}. Was a type of its values changed while records of the old one "

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from streamlog.processing.dsl.options import PipelineOptions
-from streamlog.processing.failures.desk import Desk, returned_among
+from streamlog.processing.failures.desk import Desk
+from streamlog.processing.failures.returned import returned_among
 from streamlog.processing.operators.tables import TableView as TableView  # noqa: TC001
 from streamlog.processing.state.meta import WriterMeta
 from streamlog.processing.worker.changelog import checkpoint_records
@@ -228,7 +229,7 @@ class Task:
         Records that were sent back stand alone. What a piece leaves over begins the next one.
         """
         start, count = 0, len(columns)
-        alone = returned_among(columns)
+        alone = returned_among(columns.headers)
         while True:
             stop = count
             if alone:

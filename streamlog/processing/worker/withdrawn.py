@@ -16,12 +16,12 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from streamlog.processing.worker.position import HEADER, MARKER_HEADER, OUTPUTS_MAX, TIME_MARKER
-from streamlog.records.columns import Columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from streamlog.processing.state.meta import Withdrawal
+    from streamlog.records.columns import Columns
 
 _WHO: Final = struct.Struct(">iiq")
 """How every position and marker begins: writer, epoch, sequence."""
@@ -54,10 +54,4 @@ def without_withdrawn(columns: Columns, withdrawn: Mapping[int, tuple[Withdrawal
         kept.append(index)
     if len(kept) == len(headers):
         return columns
-    return Columns(
-        [columns.offsets[index] for index in kept],
-        [columns.timestamps[index] for index in kept],
-        [columns.keys[index] for index in kept],
-        [columns.values[index] for index in kept],
-        [headers[index] for index in kept],
-    )
+    return columns.pick(kept)
