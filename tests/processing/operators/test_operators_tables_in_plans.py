@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
@@ -24,8 +25,6 @@ from streamlog.testing import drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     from streamlog.testing.driver import Driver
 
@@ -202,7 +201,8 @@ def test_tables_made_of_others_by_key(how: How, sent: list[Sent], seed: int) -> 
     assert found == expected(left, right, how)
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=15, deadline=None)
 @given(st.sampled_from(["inner", "left"]), st.lists(orders | customers, max_size=25), seeds)
 def test_two_tables_by_foreign_key(
     how: Literal["inner", "left"], sent: list[Sent], seed: int
