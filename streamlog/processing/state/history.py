@@ -1,8 +1,9 @@
 """What checkpoints overwrote, so that they can be undone one by one, and how long that is kept.
 
 For each checkpoint there is one entry `sequence 0x00` that tells the checkpoint before it, and
-entries `sequence 0x01 number` with the rows that it changed, some hundred in each: the name, the
-contents before (nothing if there was no such row), and whether there is one since.
+entries `sequence 0x01 number` with the rows that it changed, some hundred in each: the name and the
+contents before (nothing if there was no such row), first those that are there since, then those
+that are not.
 
 **Thinning.** What is older is kept more coarsely (`TIERS`): neighbours become one step, which
 undoes them together. A row that both came and went within a step leaves no trace in it, so a long
@@ -103,7 +104,8 @@ _AFTER: Final = b"\x02"
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _STEP_DECODER: Final = msgspec.msgpack.Decoder(tuple[Step, bytes])
-_ROWS_DECODER: Final = msgspec.msgpack.Decoder(list[tuple[bytes, bytes | None, bool]])
+_Rows: TypeAlias = list[tuple[bytes, bytes | None]]
+_CHUNK_DECODER: Final = msgspec.msgpack.Decoder(tuple[_Rows, _Rows])
 
 
 def load_past(txn: Transaction, db: Map) -> Past:
@@ -169,7 +171,9 @@ def _put(
         chunks.append(rows[start:])
         total += size
     for index, chunk in enumerate(chunks):
-        txn.put(number + _ROWS + _CHUNK.pack(index), _encode(chunk), db=db)
+        there = [(name, before) for name, before, is_there in chunk if is_there]
+        gone = [(name, before) for name, before, is_there in chunk if not is_there]
+        txn.put(number + _ROWS + _CHUNK.pack(index), _encode((there, gone)), db=db)
     step = Step(sequence, total, len(rows), *times)
     txn.put(number + _META, _encode((step, encode_meta(meta))), db=db)
     return step
@@ -239,8 +243,10 @@ def rows_before(txn: Transaction, db: Map, steps: Iterable[Step]) -> dict[bytes,
     for step in steps:
         number = _NUMBER.pack(step.sequence)
         for chunk in _chunks(txn, db, number):
-            for name, before, there in _ROWS_DECODER.decode(chunk):
-                if not there and name not in found:
+            there, not_there = _CHUNK_DECODER.decode(chunk)
+            found.update(there)
+            for name, before in not_there:
+                if name not in found:
                     gone.add(name)
                 found[name] = before
     for name in gone:
@@ -286,7 +292,9 @@ def _take(txn: Transaction, db: Map, sequence: int) -> list[Overwritten]:
     there = cursor.set_range(number)
     while there and cursor.key().startswith(number):
         if cursor.key()[8:9] == _ROWS:
-            rows += _ROWS_DECODER.decode(cursor.value())
+            kept, gone = _CHUNK_DECODER.decode(cursor.value())
+            rows += [(name, before, True) for name, before in kept]
+            rows += [(name, before, False) for name, before in gone]
         there = cursor.delete()
     cursor.close()
     return rows

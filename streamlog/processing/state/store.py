@@ -18,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from bisect import bisect_left
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
@@ -245,7 +246,7 @@ class TaskStore(StoredRows):
             history.drop_step(txn, self._history, step)
         return None
 
-    # Going back.
+    # Going back. What was decided once is decided again likewise: those rows, the last, stay.
 
     def checkpoints(self) -> list[KeptCheckpoint]:
         """Returns to what the state can go back, the current checkpoint first."""
@@ -264,7 +265,9 @@ class TaskStore(StoredRows):
                 newest_first = self._past[::-1][:steps]
                 with translated(self.folder):
                     found = history.rows_before(self._read(), self._history, newest_first)
-                return Undone(each, sorted([row for row in found.items() if _is_undone(row[0])]))
+                changes = sorted(found.items(), key=itemgetter(0))
+                del changes[bisect_left(changes, DECISIONS_ID, key=itemgetter(0)) :]
+                return Undone(each, changes)
         raise StateError(
             f"the state in {self.folder} is at checkpoint {self.sequence}, and its history "
             f"does not reach back to {to_sequence}",
@@ -274,8 +277,9 @@ class TaskStore(StoredRows):
 
     def emptied(self) -> Undone:
         """Returns what has to be changed for the state to be empty."""
-        names = [name for name, _ in self.rows() if _is_undone(name)]
-        nothing: list[tuple[bytes, bytes | None]] = [(name, None) for name in names]
+        nothing: list[tuple[bytes, bytes | None]] = [
+            (name, None) for name, _ in self.rows() if name < DECISIONS_ID
+        ]
         return Undone(KeptCheckpoint(TaskMeta(), 0, len(nothing)), nothing)
 
     def undo(self, to_sequence: int) -> None:
@@ -422,11 +426,6 @@ class TaskStore(StoredRows):
         self._env.close()
         os.close(self._lock)
         self._lock = -1
-
-
-def _is_undone(name: bytes) -> bool:
-    """Whether going back undoes a row; what was decided once is decided again likewise."""
-    return not name.startswith(DECISIONS_ID)
 
 
 def _rows_from(txn: Transaction, db: Map, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
