@@ -127,6 +127,6 @@ def compare_layouts(stored: Mapping[str, str], wanted: Mapping[str, str]) -> Non
         now = f"is {wanted[step]} now" if step in wanted else "is not in the pipeline any more"
         raise LayoutChangedError(
             f'the state of step "{step}" was written as {shape}, but the step {now}',
-            hint="Undo the edit, give the changed step a new name=, rewind the pipeline to its "
-            "start, or run it under another name, so that it builds its state from the log",
+            hint="Undo the edit; or begin anew: streamlog rewind FILE:PIPELINE --to start; or have "
+            "the new version build its state beside this one: streamlog replay FILE:PIPELINE --as v2",
         )

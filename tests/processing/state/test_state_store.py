@@ -342,6 +342,11 @@ def test_a_changed_layout_is_refused_and_a_new_step_is_not(tmp_path: Path) -> No
         store.agree({"delays": "tumbling(20 ms) count", "more": "tumbling(5 ms) sum"}, "")
     with pytest.raises(LayoutChangedError, match=r'"more" .* not in the pipeline any more'):
         store.agree({"delays": "tumbling(10 ms) count"}, "")
+    # A new name makes a new step, and the old one is missed all the same.
+    with pytest.raises(LayoutChangedError, match=r'"more" .* not in the pipeline') as caught:
+        store.agree({"delays": "tumbling(10 ms) count", "less": "tumbling(9 ms) sum"}, "")
+    assert caught.value.hint is not None
+    assert "--to start" in caught.value.hint
     store.close()
 
 
