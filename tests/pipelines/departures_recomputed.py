@@ -18,6 +18,7 @@ BEAUFORT_MPH = (1, 4, 8, 13, 19, 25, 32, 39, 47, 55, 64, 73)
 HOUR = timedelta(hours=1)
 QUARTER = timedelta(minutes=15)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MEDIAN_ERROR = 0.02
 
 Rows = dict[str, dict[str, Any]]
 """By key the JSON value of a table's row."""
@@ -156,3 +157,12 @@ def delay_by_age(until: datetime | None = None) -> Rows:
         str(age): {"departures": len(each), "mean_delay": sum(each) / len(each)}
         for age, each in delays.items()
     }
+
+
+def check_medians(results: Rows, expected: Rows) -> None:
+    """A sketch's median is within its relative error of the true one; then both are left out."""
+    for force, row in results.items():
+        delays = expected[force].pop("median_delay")
+        found = row.pop("median_delay")
+        near = [delays[(len(delays) - 1) // 2], delays[len(delays) // 2]]
+        assert any(abs(found - each) <= abs(each) * MEDIAN_ERROR + 1e-9 for each in near)

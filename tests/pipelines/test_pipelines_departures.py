@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import departures_recomputed as recomputed
 import pytest
+from pipeline_inputs import table_records
 
-from streamlog.cli.demo.dataset import TABLES, TableFile, find_data
+from streamlog.cli.demo.dataset import TABLES
 from streamlog.records.murmur2 import partition_of
 from streamlog.testing import drive
 
@@ -24,29 +24,14 @@ if TYPE_CHECKING:
     from streamlog.testing import Driver
 
 UNTIL = datetime(2013, 1, 6, tzinfo=UTC)
-MEDIAN_ERROR = 0.02
-
-
-@cache
-def records(topic: str) -> list[tuple[bytes, bytes, int]]:
-    """Key, value and timestamp of a table's records, as the demo loads them."""
-    (table,) = (table for table in TABLES if table.topic == topic)
-    until_ms = recomputed.milliseconds(UNTIL)
-    found: list[tuple[bytes, bytes, int]] = []
-    for chunk in TableFile(table, find_data()).chunks():
-        columns = zip(chunk.keys, chunk.values, chunk.timestamps, strict=True)
-        found += [each for each in columns if each[2] < until_ms]
-        if chunk.timestamps[-1] >= until_ms:
-            break
-    return found
 
 
 def load(t: Driver) -> None:
     """Puts the tables that the pipeline reads into its topics."""
     for topic in {table.topic for table in TABLES} & t.log.topics.keys():
         partitions = t.log.topics[topic]
-        for key, value, timestamp in records(topic):
-            partitions[partition_of(key, len(partitions))].append([key], [value], [timestamp])
+        for at_ms, _, key, value in table_records(topic, UNTIL):
+            partitions[partition_of(key, len(partitions))].append([key], [value], [at_ms])
 
 
 def newest(t: Driver, topic: str) -> dict[Any, Any]:
@@ -87,14 +72,5 @@ def test_pipelines_find_what_plain_python_finds(
         assert t.late_records == 0
     assert len(expected) > 3
     if pipeline is departures.delay_by_wind:
-        check_medians(results, expected)
+        recomputed.check_medians(results, expected)
     assert results == expected
-
-
-def check_medians(results: dict[str, Any], expected: dict[str, Any]) -> None:
-    """A sketch's median is within its relative error of the true one; then both are left out."""
-    for force, row in results.items():
-        delays = expected[force].pop("median_delay")
-        found = row.pop("median_delay")
-        near = [delays[(len(delays) - 1) // 2], delays[len(delays) // 2]]
-        assert any(abs(found - each) <= abs(each) * MEDIAN_ERROR + 1e-9 for each in near)

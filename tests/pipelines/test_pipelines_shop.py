@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
+from pipeline_inputs import shop_records
+from shop_recomputed import settlements
 
 from streamlog.testing import drive
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "pipelines"))
 
 import shop
-import shop_traffic
-
-CUSTOMERS = 300
-Sent = tuple[int, str, bytes, bytes]
-"""Milliseconds, topic, key, value."""
-
-
-def traffic() -> list[Sent]:
-    """Some minutes of customers, in the order in which they write."""
-    rng = random.Random(7)
-    sent: list[Sent] = []
-    for number in range(CUSTOMERS):
-        for delay_s, topic, key, value in shop_traffic.shopping(rng, number):
-            sent.append((round(number * 137 + delay_s * 1000), topic, key, value))
-    return sorted(sent)
-
-
-def expected() -> tuple[dict[int, bool], set[int]]:
-    """Which orders were settled, paid or not; and whose payments are dead letters."""
-    orders: dict[int, tuple[int, int]] = {}
-    payments: dict[int, tuple[int, Any]] = {}
-    for time, topic, _, value in traffic():
-        fields = msgspec.json.decode(value)
-        if topic == "orders":
-            orders[fields["number"]] = (time, fields["cents"])
-        else:
-            payments[fields["order"]] = (time, fields["cents"])
-    settled, dead = {}, set()
-    for number, (time, cents) in orders.items():
-        at, paid = payments.get(number, (0, None))
-        if isinstance(paid, str) or paid == 0:
-            dead.add(number)
-        settled[number] = paid == cents and at <= time + 20_000
-    return settled, dead
 
 
 @pytest.mark.parametrize(("partitions", "seed"), [(1, None), (3, 5)])
 def test_every_order_is_settled_once(partitions: int, seed: int | None) -> None:
-    settled, dead = expected()
+    settled, dead = settlements(shop_records())
     with drive(shop.settlements, partitions=partitions, seed=seed) as t:
-        for index, (time, topic, key, value) in enumerate(traffic()):
+        for index, (time, topic, key, value) in enumerate(shop_records()):
             t.send(topic, value, key=key, timestamp=time)
             if index == 200:
                 t.run()
