@@ -28,6 +28,7 @@ from streamlog.processing.dsl.nodes import (
     WindowNode,
     WithKeyNode,
 )
+from streamlog.processing.failures.policy import Stop, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -90,6 +91,7 @@ def plan_as_text(plan: Plan, running: Running | None = None) -> str:
 
 
 def _facts(sub: SubTopologyPlan) -> list[tuple[str, Sequence[str]]]:
+    stops = isinstance(sub.on_error, Stop)
     return [
         ("input", sub.input_topics),
         ("tables", sub.table_topics),
@@ -98,6 +100,7 @@ def _facts(sub: SubTopologyPlan) -> list[tuple[str, Sequence[str]]]:
         ("repartitions", sub.repartition_topics),
         ("output", sub.output_topics),
         ("changelog", (sub.changelog_topic,)),
+        *([] if stops else [("on error", (in_words(sub.on_error, sub.pipeline),))]),
     ]
 
 

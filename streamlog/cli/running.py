@@ -150,7 +150,8 @@ def way_out(error: RecordFailure, target: str, brokers: Sequence[str]) -> str:
     where = f"{error.topic} -p {error.partition} -o {error.offset}"
     return (
         f"See it: streamlog consume {where} -n 1 -b {brokers[0]}. "
-        f"Retry after the fix: streamlog run {target}"
+        f"Retry after the fix: streamlog run {target}. "
+        "Or have such records set aside: @pipeline(on_error=dead_letter())"
     )
 
 

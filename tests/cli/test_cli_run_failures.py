@@ -84,7 +84,8 @@ def test_a_record_that_fails_is_named_and_the_run_goes_on_after_the_fix(
         "streamlog: step map-enrich (app.py:10) failed for the record at offset 1 of orders "
         "partition 1: ZeroDivisionError: integer division or modulo by zero. "
         f"See it: streamlog consume orders -p 1 -o 1 -n 1 -b {address}. "
-        "Retry after the fix: streamlog run app.py:totals\n"
+        "Retry after the fix: streamlog run app.py:totals. "
+        "Or have such records set aside: @pipeline(on_error=dead_letter())\n"
     )
     seen = streamlog("consume", "orders", "-p", "1", "-o", "1", "-n", "1", "-b", address)
     assert seen.stdout == '{"price": 0}\n'

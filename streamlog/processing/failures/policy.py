@@ -159,6 +159,19 @@ def check_policy(policy: object, where: str) -> FailurePolicy:
     )
 
 
+def in_words(policy: FailurePolicy, pipeline: str) -> str:
+    """Says what a policy does.
+
+    >>> in_words(retry(attempts=3, then=dead_letter(keep_order=True)), "totals")
+    'try 3 times, then to totals.dlq, order kept'
+    """
+    if isinstance(policy, Retry):
+        return f"try {policy.attempts} times, then {in_words(policy.then, pipeline)}"
+    if isinstance(policy, DeadLetter):
+        return f"to {topic_of(policy, pipeline)}" + (", order kept" if policy.keep_order else "")
+    return "skip" if isinstance(policy, Skip) else "stop"
+
+
 def suffixed(policy: FailurePolicy, suffix: str) -> FailurePolicy:
     """Returns the policy of a version that stands beside: its dead letters go elsewhere."""
     if isinstance(policy, Retry):

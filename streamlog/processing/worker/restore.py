@@ -191,8 +191,8 @@ def start_over_hint(plan: Plan) -> str:
     for sub in plan.sub_topologies:
         topics.update(dict.fromkeys((*sub.repartition_topics, sub.changelog_topic)))
     return (
-        "Run it under another name: @pipeline(name=…). Or have it begin anew: remove its group "
-        f'"{plan.name}", and: streamlog topic delete {" ".join(topics)} --execute'
+        "Run it under another name: @pipeline(name=…). Or have it begin anew: streamlog group "
+        f"delete {plan.name} --execute, and: streamlog topic delete {' '.join(topics)} --execute"
     )
 
 
