@@ -127,6 +127,6 @@ def compare_layouts(stored: Mapping[str, str], wanted: Mapping[str, str]) -> Non
         now = f"is {wanted[step]} now" if step in wanted else "is not in the pipeline any more"
         raise LayoutChangedError(
             f'the state of step "{step}" was written as {shape}, but the step {now}',
-            hint="Undo the edit; or begin anew: streamlog rewind FILE:PIPELINE --to start; or have "
-            "the new version build its state beside this one: streamlog replay FILE:PIPELINE --as v2",
+            hint="Undo the edit; or begin anew: streamlog rewind FILE:PIPELINE --to start; or "
+            "build the new version's state beside: streamlog replay FILE:PIPELINE --as v2",
         )
