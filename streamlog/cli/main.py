@@ -64,6 +64,9 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as ended:
         return ended.exit_code
+    except SystemExit:
+        # So click ends when nobody reads the output any more: `... | head` has what it wanted.
+        return 0
     except BaseException as error:  # noqa: BLE001  every failure becomes words here
         from streamlog.cli.failure import report
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -187,5 +188,9 @@ def test_state_is_listed_read_and_exported(shell: Shell) -> None:
     exported = shell._folder / "state.csv"
     shell.look("export", "clicks_per_user", "-o", str(exported), "--format", "csv")
     assert len(exported.read_text().splitlines()) == 6
+    export = f"{sys.executable} -m streamlog state export clicks_per_user --state {shell.state}"
+    piped = ["bash", "-o", "pipefail", "-c", f"{export} | true"]
+    done = subprocess.run(piped, capture_output=True, text=True, check=False)
+    assert (done.returncode, "error" in done.stderr) == (0, False)
     shell.look("export", "no_such", code=4)
     assert "There is state of clicks_per_user" in shell.err
