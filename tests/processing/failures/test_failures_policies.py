@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
@@ -196,6 +197,57 @@ def test_a_global_table_cannot_set_aside() -> None:
 
     with pytest.raises(PlanError, match="names is a global table"):
         joined.plan()
+
+
+async def look_up(event: Event) -> int:
+    await trio.lowlevel.checkpoint()
+    return check(event)
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+def test_an_async_function_and_what_is_in_front_of_it_fail_like_any_other(
+    seed: int | None,
+) -> None:
+    def in_front(event: Event) -> Event:
+        if event.number in (3, 7):
+            raise ValueError("in front")
+        return event
+
+    @pipeline(on_error=retry(attempts=2, then=dead_letter()))
+    def asking(events: Stream[Event]) -> None:
+        events.map(in_front).map_async(look_up, concurrency=2).to("out")
+
+    BROKEN.update((2, 5))
+    with drive(asking, seed=seed) as t:
+        send(t, *range(10))
+        t.run()
+        assert out(t, "out") == [0, 1, 4, 6, 8, 9]
+        assert [(each.offset, each.attempts) for each in t.dead_letters()] == [
+            (2, 2),
+            (3, 2),
+            (5, 2),
+            (7, 2),
+        ]
+
+
+def test_a_function_behind_a_stateful_step_takes_back_what_that_has_done() -> None:
+    def unless_broken(row: int) -> int:
+        if row in (3, 7):
+            raise ValueError("behind")
+        return row
+
+    @pipeline(on_error=skip())
+    def reduced(events: Stream[Event]) -> None:
+        totals = events.map(lambda e: e.number, to=int).reduce(lambda one, other: one + other)
+        totals.stream().map(unless_broken).to("out")
+
+    with drive(reduced, seed=5) as t:
+        send(t, 1, 2, 3, 3, 4)
+        t.run()
+        # 1; 1 + 2 fails and is taken back; 1 + 3; 4 + 3 fails and is taken back; 4 + 4.
+        assert out(t, "out")[-1] == 8
+        assert set(map(int, map(str, out(t, "out")))) <= {1, 4, 8}
+        assert t.skipped_records == 2
 
 
 # Coming back.
