@@ -8,7 +8,7 @@ headers come ours, all of text, under `__streamlog.errors.`, named as Kafka Conn
     location                    the user's file and line
     exception.class             what was raised, e.g. builtins.ZeroDivisionError
     exception.message           what it said
-    exception.stacktrace        where it was raised, the user's frames last
+    exception.stacktrace        where a function raised it: the user's frames
     attempts                    how often it was tried
     time                        when it was set aside, RFC 3339
     order                       "key" if later records of its key are held back until it returns
@@ -33,11 +33,16 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from streamlog.processing.errors import UndecodableFailure
+
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from streamlog.processing.errors import RecordFailure
     from streamlog.records.columns import Headers
 
@@ -49,6 +54,7 @@ RETRY_DROP: Final = RETRY + "drop"
 RETRY_COUNT: Final = RETRY + "count"
 
 MESSAGE_CHARS_MAX: Final = 2_000
+_PACKAGE: Final = str(Path(__file__).parent.parent.parent)
 STACKTRACE_CHARS_MAX: Final = 8_000
 """Of which the end is kept: that is where it was raised."""
 
@@ -92,8 +98,10 @@ def cause_of(
 ) -> Cause:
     """Returns what a failure says, cut to a bearable size."""
     error = failure.__cause__ or failure
-    # Without the cause's own causes a chain of wrapped errors says nothing of where it began.
-    trace = "".join(traceback.format_exception(error))
+    trace = ""
+    if not isinstance(failure, UndecodableFailure):
+        shown = error.with_traceback(_users_part(error.__traceback__))
+        trace = "".join(traceback.format_exception(shown))
     kind = type(error)
     return Cause(
         topic=failure.topic,
@@ -109,6 +117,16 @@ def cause_of(
         attempts=attempts,
         time=rfc3339(now_ms),
     )
+
+
+def _users_part(trace: TracebackType | None) -> TracebackType | None:
+    """The frames from the first one on that is not ours; all if there is none."""
+    rest = trace
+    while rest is not None:
+        if not rest.tb_frame.f_code.co_filename.startswith((_PACKAGE, "<streamlog ")):
+            return rest
+        rest = rest.tb_next
+    return trace
 
 
 def rfc3339(time_ms: int) -> str:
