@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from streamlog.client.values import OffsetAndMetadata, TopicPartition
     from streamlog.doors import Threads
     from streamlog.processing.state.store import TaskStore
-    from streamlog.processing.worker.task import Checkpoint, Task
+    from streamlog.processing.worker.task import Task
+    from streamlog.processing.worker.task_values import Checkpoint
 
 logger = logging.getLogger(__name__)
 

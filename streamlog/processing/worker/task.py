@@ -16,7 +16,6 @@ another thread. A chunk that fails leaves the task with half of it: it must be d
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,6 +41,7 @@ from streamlog.processing.worker.position import (
 )
 from streamlog.processing.worker.reader import open_reader
 from streamlog.processing.worker.silence import Silence
+from streamlog.processing.worker.task_values import Checkpoint, OutputBatch, TaskStatistics
 from streamlog.processing.worker.withdrawn import still_withdrawn
 
 if TYPE_CHECKING:
@@ -55,61 +55,13 @@ if TYPE_CHECKING:
     from streamlog.processing.state.store import TaskStore
     from streamlog.processing.worker.intake import Prepared
     from streamlog.processing.worker.writers import Break
-    from streamlog.records.columns import Columns, Headers
+    from streamlog.records.columns import Columns
 
 CHUNK_CALLS = 8
 """Records that a chunk may hold for each call that may be under way: a chunk ends with a wait for
 its slowest call, and nothing of it is in a checkpoint before that."""
 
 TaskId = TaskName
-
-
-@dataclass(frozen=True, slots=True)
-class OutputBatch:
-    """Records to produce to one partition, in this order."""
-
-    topic: str
-    partition: int
-    keys: list[bytes | None]
-    values: list[bytes | None]
-    timestamps: list[int]
-    headers: list[Headers] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """A task's changes since the last checkpoint, ready to be made durable."""
-
-    sequence: int
-    positions: Mapping[tuple[str, int], int]
-    changelog_keys: list[bytes]
-    changelog_values: list[bytes | None]
-    """`None` is a tombstone. The last record is the marker that makes the others count."""
-    metadata: str
-    """For the group's commit."""
-    changes: list[Change]
-    meta: TaskMeta
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskStatistics:
-    """A task's figures."""
-
-    records_in: int
-    """Since the task was opened."""
-    late_records: int
-    """Since the state began."""
-    open_windows: int
-    """Keys in windows that are open."""
-    stream_time_ms: int | None
-    outputs: int
-    """Since the task was opened."""
-    skipped: int
-    """Records that failed and were left out, since the state began."""
-    dead_letters: int
-    """Records that failed and were set aside, or followed one of their key, since it began."""
-    retried: int
-    """Attempts after the first, on this worker."""
 
 
 class Task:

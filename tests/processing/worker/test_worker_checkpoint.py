@@ -15,7 +15,7 @@ from streamlog.processing.worker.checkpoint import (
     write_checkpoint,
 )
 from streamlog.processing.worker.placement import TaskName
-from streamlog.processing.worker.task import Checkpoint, OutputBatch
+from streamlog.processing.worker.task_values import Checkpoint, OutputBatch
 from streamlog.records.errors import BatchTooLargeError
 
 if TYPE_CHECKING:

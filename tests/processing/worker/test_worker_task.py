@@ -14,11 +14,13 @@ from streamlog.processing.state.store import open_task_store
 from streamlog.processing.worker.note import parse_note
 from streamlog.processing.worker.placement import TaskName
 from streamlog.processing.worker.position import DRAIN_INDEX, HEADER, MARKER, POSITION
-from streamlog.processing.worker.task import OutputBatch, Task
+from streamlog.processing.worker.task import Task
 from streamlog.records.columns import Columns
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from streamlog.processing.worker.task_values import OutputBatch
 
 
 class Sum(Struct):
