@@ -49,22 +49,35 @@ def called_tests(module: ModuleType) -> dict[str, object]:
     return {name: each for name, each in vars(module).items() if name.startswith("test_")}
 
 
+def pipeline_modules() -> list[str]:
+    folder = str(ROOT / "pipelines")
+    return [
+        name
+        for name, loaded in sys.modules.items()
+        if str(getattr(loaded, "__file__", None)).startswith(folder)
+    ]
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda p: p.name)
 def test_the_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "pipelines"))
+    # Other tests may have imported these files: they get their modules back.
+    for name in pipeline_modules():
+        monkeypatch.delitem(sys.modules, name)
+    modules: dict[str, ModuleType] = {}
     for block in blocks_of(page):
-        if block.module not in sys.modules:
-            monkeypatch.setitem(sys.modules, block.module, ModuleType(block.module))
-        module = sys.modules[block.module]
+        if block.module not in modules:
+            modules[block.module] = ModuleType(block.module)
+            monkeypatch.setitem(sys.modules, block.module, modules[block.module])
+        module = modules[block.module]
         before = called_tests(module)
         exec(compile(block.code, str(block.path), "exec"), vars(module))
         for name, test in called_tests(module).items():
             if test is not before.get(name):
                 assert callable(test)
                 test()
-    for name, loaded in list(sys.modules.items()):
-        if str(getattr(loaded, "__file__", None)).startswith(str(ROOT / "pipelines")):
-            del sys.modules[name]
+    for name in pipeline_modules():
+        del sys.modules[name]
 
 
 def test_there_are_examples() -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from streamlog import Pipeline
+    from streamlog.broker.broker import Broker
 
 Results = dict[tuple[bytes, str], Any]
 SESSION_MS = 1_000
@@ -79,6 +80,7 @@ def totals(events: Stream[Event]) -> Output:
 class Cluster:
     """A broker with a client, and what was produced to it."""
 
+    broker: Broker
     address: str
     folder: Path
     client: Client
@@ -188,7 +190,7 @@ async def cluster(folder: Path, *, partitions_max: int = 1_000) -> AsyncIterator
             open_client(ClientConfig(brokers=(address,), unknown_topic_patience_ms=200)) as client,
             open_producer(client, ProducerConfig(linger_ms=0)) as producer,
         ):
-            found = Cluster(address, folder, client, producer, {})
+            found = Cluster(broker, address, folder, client, producer, {})
             await found.create_source()
             yield found
 
