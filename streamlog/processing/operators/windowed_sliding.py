@@ -104,6 +104,7 @@ class SlidingWindowed(Operator):
             last = found.spans[-1].start
             self._mark.move(last + self._span_ms)
             over += self._close(found, before, last + 2 * self._span_ms)
+            found.slide = None
         over.sort(key=order_of)
         return results + over
 
@@ -176,9 +177,31 @@ class SlidingWindowed(Operator):
         length = self._span_ms
         spans = found.spans[found.from_start(ends[0] - length) : found.from_start(ends[-1] + 1)]
         few = len(ends) <= _ENDS_FEW or len(spans) <= _SPANS_FEW
-        slide = None if few else _Slide(spans, length, self._merged)
+        slide = None if few else _Slide(length, self._merged)
+        edges = [span for span in spans if span.end != span.start]
         for end in ends:
-            row = self._held(spans, end) if slide is None else slide.held(end)
+            row = self._held(spans, end) if slide is None else slide.held(found, edges, end)
+            if row is not None:
+                yield end, self._step.result(end - length, end, row)
+
+    def _closing_results(self, found: KeySpans, ends: list[int]) -> Iterator[tuple[int, Value]]:
+        """As `_results`, of windows that close: their ends rise from one call to the next.
+
+        What comes from now on is not in windows that have closed. So what was given to the slide
+        stays as it is, but for records on the edge, and those are looked at by themselves.
+        """
+        if not ends:
+            return
+        length = self._span_ms
+        slide = found.slide
+        if not isinstance(slide, _Slide):
+            if len(found.spans) <= _SPANS_FEW:
+                yield from self._results(found, ends)
+                return
+            slide = found.slide = _Slide(length, self._merged)
+        edges = [span for span in found.spans if span.end != span.start]
+        for end in ends:
+            row = slide.held(found, edges, end)
             if row is not None:
                 yield end, self._step.result(end - length, end, row)
 
@@ -190,9 +213,9 @@ class SlidingWindowed(Operator):
         )
 
     def _merged(self, rows: list[Row]) -> Row | None:
-        """A new row of several, in the order of their coming, which stay as they are."""
-        if not rows:
-            return None
+        """One row of several in the order of their coming, which stay as they are."""
+        if len(rows) < 2:
+            return rows[0] if rows else None
         factory = self._factory
         merged = factory.new()
         for row in rows:
@@ -232,7 +255,9 @@ class SlidingWindowed(Operator):
             for span in spans[found.from_start(before + 1) : found.from_start(over + 1)]:
                 if span.end == span.start:
                     ends.add(span.start)
-            results = [(found.key, value, end) for end, value in self._results(found, sorted(ends))]
+            results = [
+                (found.key, value, end) for end, value in self._closing_results(found, sorted(ends))
+            ]
         count = 0
         while count < len(spans) and spans[count].start + length < over:
             self._spans.forget(spans[count])
@@ -245,36 +270,45 @@ class SlidingWindowed(Operator):
 class _Slide:
     """The value of one window after the other, by end.
 
-    What is in a window are the rows from `_low` to `_high`. Those before `_middle` are kept merged
+    `_rows` are those that are in the window, from `_low` on. Those before `_middle` are kept merged
     with all that follow up to there, so that the first can leave; those behind it are merged as
     they enter. So each row is merged three times, however many windows it is in.
 
     Args:
-        spans: By start and end.
         length: Of the windows.
-        merged: Makes a new row of several, which stay as they are.
+        merged: Makes one row of several, which stay as they are.
     """
 
-    def __init__(
-        self, spans: list[Span], length: int, merged: Callable[[list[Row]], Row | None]
-    ) -> None:
-        # Those that are not in all windows that hold their time are few, and looked at one by one.
-        self._rows = [(span.start, span.row) for span in spans if span.end == span.start]
-        self._edges = [span for span in spans if span.end != span.start]
+    def __init__(self, length: int, merged: Callable[[list[Row]], Row | None]) -> None:
+        self._rows: list[tuple[int, Row]] = []
         self._length = length
         self._merged = merged
-        self._low = self._middle = self._high = 0
+        self._passed: int | None = None
+        """Up to where rows have entered."""
+        self._low = self._middle = 0
         self._front: list[Row | None] = []
         self._back: list[Row] = []
 
-    def held(self, end: int) -> Row | None:
-        """Returns what the window with this end holds, if it holds something; ends must rise."""
-        rows = self._rows
+    def held(self, found: KeySpans, edges: list[Span], end: int) -> Row | None:
+        """Returns what the window with this end holds, if it holds something; ends must rise.
+
+        Args:
+            found: The spans of the key.
+            edges: Those of them that are not in all windows which hold their time: they are few,
+                and looked at one by one.
+            end: Of the window.
+        """
         start = end - self._length
-        while self._high < len(rows) and rows[self._high][0] <= end:
-            self._back.append(rows[self._high][1])
-            self._high += 1
-        while self._low < self._high and rows[self._low][0] < start:
+        spans = found.spans
+        index = 0 if self._passed is None else found.from_start(self._passed + 1)
+        while index < len(spans) and spans[index].start <= end:
+            span = spans[index]
+            if span.end == span.start:
+                self._rows.append((span.start, span.row))
+                self._back.append(span.row)
+            index += 1
+        self._passed = end
+        while self._low < len(self._rows) and self._rows[self._low][0] < start:
             if self._low == self._middle:
                 self._turn()
             self._low += 1
@@ -282,15 +316,17 @@ class _Slide:
         if len(self._back) > 1:
             self._back = [row for row in [self._merged(self._back)] if row is not None]
         front = [row for row in self._front[-1:] if row is not None]
-        edges = [edge.row for edge in self._edges if start <= edge.start and edge.end <= end]
-        return self._merged([*front, *self._back, *edges])
+        held = [edge.row for edge in edges if start <= edge.start and edge.end <= end]
+        return self._merged([*front, *self._back, *held])
 
     def _turn(self) -> None:
         """Makes the rows from `_low` on the front; nothing is behind it then."""
+        del self._rows[: self._low]
+        self._low = 0
         self._front = []
         merged: Row | None = None
-        for _, row in reversed(self._rows[self._low : self._high]):
+        for _, row in reversed(self._rows):
             merged = self._merged([row] if merged is None else [row, merged])
             self._front.append(merged)
-        self._middle = self._high
+        self._middle = len(self._rows)
         self._back = []

@@ -73,11 +73,13 @@ class Span:
 class KeySpans:
     """The spans of a key, by start and end; change them through `Spans` only."""
 
-    __slots__ = ("due", "key", "scheduled", "spans", "stored_due")
+    __slots__ = ("key", "scheduled", "slide", "spans", "stored_due")
 
     def __init__(self, key: bytes | None) -> None:
         self.key = key
         self.spans: list[Span] = []
+        self.slide: object = None
+        """What the operator keeps to be quick: a function of the spans that are and were."""
         self.scheduled: int | None = None
         """When it will be looked at, if it has changed since the last checkpoint."""
         self.stored_due: int | None = None
