@@ -224,12 +224,9 @@ class Flow:
 
     def _scatter_entry(self, batch: Batch) -> None:
         for topic in self._entry.fused.collectors:
-            times, record_times = batch.task_times, batch.times
             write = self._writes.get(topic)
-            if write is not None and write.lag_ms:
-                times = [_lagging(time, write.lag_ms) for time in times]
-                record_times = [time - write.lag_ms for time in record_times]
-            self._scatter(topic, self._entry, batch, times, record_times)
+            lag_ms = 0 if write is None else write.lag_ms
+            self._scatter(topic, self._entry, batch, batch.task_times, batch.times, lag_ms)
 
     def _run(self, branch: Branch, batch: Batch, start: int, stop: int) -> None:
         fused = branch.fused
@@ -263,11 +260,12 @@ class Flow:
         batch: Batch,
         times: list[int],
         record_times: list[int],
+        lag_ms: int = 0,
     ) -> None:
         collector = branch.fused.collectors[topic]
         outbox = self._outboxes[topic]
         try:
-            outbox.scatter(collector, batch.timestamps, batch.offsets, times, record_times)
+            outbox.scatter(collector, batch.timestamps, batch.offsets, times, record_times, lag_ms)
         except TooManyOutputsError as error:
             offset, _ = error.args
             self._fail(branch.tree.root, offset, error)

@@ -15,6 +15,7 @@ from streamlog.processing.worker.position import (
     INDEX_BITS,
     MARKER,
     MARKER_HEADER,
+    NO_TIME,
     OFFSET_MAX,
     OUTPUTS_MAX,
     POSITION,
@@ -139,6 +140,7 @@ class Outbox:
         offsets: list[int],
         times: list[int],
         record_times: list[int],
+        lag_ms: int,
     ) -> None:
         """Takes what was collected; the lists are of the inputs to which `indices` point.
 
@@ -148,6 +150,7 @@ class Outbox:
             offsets: Where each was in the log.
             times: The task's stream time at each.
             record_times: The stream time by which the lateness of each is judged.
+            lag_ms: How far what is written may be behind both.
 
         Raises:
             TooManyOutputsError: If one input caused more than can be numbered.
@@ -167,7 +170,9 @@ class Outbox:
             if writer >= 0:
                 sequence = self._next_sequence(offsets[index])
                 time = times[index]
-                record_time = record_times[index]
+                record_time = record_times[index] - lag_ms
+                if time != NO_TIME:
+                    time -= lag_ms
                 if time == record_time:
                     position_header = _pack(writer, epoch, sequence, time)
                 else:
