@@ -165,6 +165,7 @@ def without_desk(outcome: Outcome) -> Outcome:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy",
     [skip(), dead_letter(), retry(attempts=3, then=skip())],
