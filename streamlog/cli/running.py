@@ -186,11 +186,13 @@ async def _brokers(
     if settings.brokers is not None:
         yield client_config(settings).brokers
         return
-    from streamlog.cli.embedded import data_folder, embedded_config, free_address, open_server
+    from streamlog.broker.config import DEFAULT_PORT
+from streamlog.cli.embedded import data_folder, embedded_config, free_address, open_server
 
     folder = data_folder(request.data, settings)
     async with open_server(embedded_config(folder, free_address())) as broker:
-        if not request.quiet:
+        if not request.quiet or broker.port != DEFAULT_PORT:
+            # Nobody would guess a port that is not the usual one.
             note(f"embedded broker on {broker.host}:{broker.port}, data in {folder}")
         brokers = (f"{broker.host}:{broker.port}",)
         await _create_sources(settings, brokers, pipelines)
