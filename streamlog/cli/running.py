@@ -187,7 +187,7 @@ async def _brokers(
         yield client_config(settings).brokers
         return
     from streamlog.broker.config import DEFAULT_PORT
-from streamlog.cli.embedded import data_folder, embedded_config, free_address, open_server
+    from streamlog.cli.embedded import data_folder, embedded_config, free_address, open_server
 
     folder = data_folder(request.data, settings)
     async with open_server(embedded_config(folder, free_address())) as broker:
