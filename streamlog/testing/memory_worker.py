@@ -104,7 +104,8 @@ class MemoryWorker:
         """Fences a task's changelog and brings its local state up to it; returns our epoch too."""
         sub = self._subs[name.sub_topology]
         changelog = self.log.partition(sub.changelog_topic, name.partition)
-        store = open_task_store(self.folder, sub, name.partition)
+        # Crashes here are played: what the process has written stays there without a flush.
+        store = open_task_store(self.folder, sub, name.partition, durable=False)
         epoch = max(self.log.generation, store.epoch + 1)
         while True:
             key, value = fence_record(epoch)

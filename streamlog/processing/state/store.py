@@ -66,6 +66,8 @@ class TaskStore(StoredRows):
         lock: int,
         clock: Clock | None = None,
         limits: HistoryLimits | None = None,
+        *,
+        durable: bool = True,
     ) -> None:
         self.folder = folder
         self.about = about.About()
@@ -74,11 +76,15 @@ class TaskStore(StoredRows):
         self._lock = lock
         self._reader: Transaction | None = None
         with translated(folder):
-            self._open()
+            self._open(durable)
 
-    def _open(self) -> None:
+    def _open(self, durable: bool) -> None:
         self._env = lmdb.open(
-            str(self.folder), map_size=_MAP_SIZE_FIRST, max_dbs=about.MAPS_MAX, max_spare_txns=1
+            str(self.folder),
+            map_size=_MAP_SIZE_FIRST,
+            max_dbs=about.MAPS_MAX,
+            max_spare_txns=1,
+            sync=durable,
         )
         self._rows = self._env.open_db(about.ROWS)
         self._history = self._env.open_db(about.HISTORY)
@@ -440,6 +446,7 @@ def open_task_store(
     identity: str = "",
     clock: Clock | None = None,
     limits: HistoryLimits | None = None,
+    durable: bool = True,
 ) -> TaskStore:
     """Opens or creates a task's state in `folder/<sub-topology>/<partition>`.
 
@@ -451,6 +458,7 @@ def open_task_store(
             something else is cleared.
         clock: Tells when checkpoints are taken.
         limits: How long they can be undone.
+        durable: Whether a checkpoint must outlast the machine, and not only the process.
 
     Raises:
         StateInUseError: If another process has it open.
@@ -472,7 +480,7 @@ def open_task_store(
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     try:
-        store = TaskStore(home, lock, clock, limits)
+        store = TaskStore(home, lock, clock, limits, durable=durable)
     except BaseException:
         os.close(lock)
         raise
