@@ -21,11 +21,15 @@ import org.apache.kafka.streams.kstream.Consumed;
 import org.apache.kafka.streams.kstream.EmitStrategy;
 import org.apache.kafka.streams.kstream.GlobalKTable;
 import org.apache.kafka.streams.kstream.Grouped;
+import org.apache.kafka.streams.kstream.Joined;
 import org.apache.kafka.streams.kstream.KStream;
+import org.apache.kafka.streams.kstream.KTable;
+import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.kstream.Repartitioned;
 import org.apache.kafka.streams.kstream.TimeWindowedKStream;
 import org.apache.kafka.streams.kstream.TimeWindows;
+import org.apache.kafka.streams.state.Stores;
 
 /**
  * The pipelines over the clicks, as Kafka Streams: one thread, defaults otherwise.
@@ -90,6 +94,16 @@ public final class ClicksStreams {
                 builder.globalTable(run[4], Consumed.with(text, json(User.class)));
             clicks.peek((key, value) -> seen.run())
                 .join(users, (key, value) -> key, (value, user) -> new Visit(value.url, user.country))
+                .to(run[5], Produced.with(text, json(Visit.class)));
+            return;
+        }
+        if (run[0].equals("table")) {
+            KTable<String, User> users = builder.table(run[4],
+                Consumed.with(text, json(User.class)),
+                Materialized.as(Stores.persistentVersionedKeyValueStore("users", MINUTE)));
+            clicks.peek((key, value) -> seen.run())
+                .join(users, (value, user) -> new Visit(value.url, user.country),
+                    Joined.with(text, click, json(User.class)))
                 .to(run[5], Produced.with(text, json(Visit.class)));
             return;
         }

@@ -17,12 +17,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "interop"))
 import clicks
 import idle
 import pipeline
+import state
 import throughput
+import workers
 from report import Row, table
 
 BENCHMARKS = {
     "throughput": throughput.run,
     "clicks": clicks.run,
+    "state": state.run,
+    "workers": workers.run,
     "pipeline": pipeline.run,
     "idle": idle.run,
 }

@@ -1,8 +1,9 @@
-"""The clicks: JSON events of 10,000 users, one a millisecond, keyed by user; and who these are.
+"""The clicks: JSON events of 10,000 users, one a millisecond, keyed by user; and where these are.
 
     {"user":"user-04711","url":"/shop/item-42","ts":1700000000123,"ms":87}
 
-Three of four are in the shop. The same number of clicks is the same bytes in every run.
+Three of four are in the shop. Each tenth of a second one of the users moves to another country. The
+same number of clicks is the same bytes in every run.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ SHOP_PAGES = 75
 BEGIN_MS = 1_700_000_040_000
 """A full minute."""
 WINDOW_MS = 60_000
+MOVE_INTERVAL_MS = 100
 COUNTRIES = ("at", "br", "ca", "de", "fr", "in", "jp", "us")
 
 
@@ -47,7 +49,7 @@ def create_topic(address: str, name: str, partitions: int = PARTITIONS) -> str:
 
 def load(address: str, count: int) -> Load:
     """Produces `count` clicks and the users, each to a new topic."""
-    clicks, users = create_topic(address, "clicks"), create_topic(address, "users", 1)
+    clicks, users = create_topic(address, "clicks"), create_topic(address, "users")
     # As Java's clients place keys; librdkafka's own default differs.
     producer = Producer(
         {
@@ -66,9 +68,11 @@ def load(address: str, count: int) -> Load:
             except BufferError:
                 producer.poll(0.01)
 
+    def move(user: int, number: int, ts: int) -> None:
+        send(users, f"user-{user:05}", f'{{"country":"{COUNTRIES[number % 8]}"}}', ts)
+
     for number in range(USERS):
-        country = COUNTRIES[number % len(COUNTRIES)]
-        send(users, f"user-{number:05}", f'{{"country":"{country}"}}', BEGIN_MS)
+        move(number, number, BEGIN_MS)
     chance = random.Random(1)
     in_shop = 0
     windows: set[tuple[int, int]] = set()
@@ -82,7 +86,8 @@ def load(address: str, count: int) -> Load:
             url = f"/about/page-{page:02}"
         name, ts, ms = f"user-{user:05}", BEGIN_MS + number, chance.randrange(1000)
         send(clicks, name, f'{{"user":"{name}","url":"{url}","ts":{ts},"ms":{ms}}}', ts)
-        if number % 5_000 == 0:
+        if number % MOVE_INTERVAL_MS == 0:
+            move(number // MOVE_INTERVAL_MS % USERS, number, ts)
             producer.poll(0)
     if left := producer.flush(60):
         raise RuntimeError(f"{left} clicks were not delivered")

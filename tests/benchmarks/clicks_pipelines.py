@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Struct
 
-from streamlog import GlobalTable, Output, Stream, Topic, pipeline, tumbling
+from streamlog import GlobalTable, Output, Stream, Table, Topic, pipeline, tumbling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,8 +85,35 @@ def join(name: str, topic: str, table: str, results: str) -> Pipeline[..., objec
     return pipeline(name=name)(visits)
 
 
+def join_versions(name: str, topic: str, table: str, results: str) -> Pipeline[..., object]:
+    """The same with the country that the user had at the time of the click."""
+
+    def visits(
+        clicks: Annotated[Stream[Click], Topic(topic, event_time=clicked_at)],
+        users: Annotated[Table[User], Topic(table)],
+    ) -> Output:
+        joined = clicks.join(users, lambda click, user: Visit(click.url, user.country))
+        return joined.to(results)
+
+    return pipeline(name=name)(visits)
+
+
+def count_days(name: str, topic: str, users: str, results: str) -> Pipeline[..., object]:
+    """Clicks of each user and day: windows that stay open, for what state can do."""
+    del users
+
+    def counts(
+        clicks: Annotated[Stream[Click], Topic(topic, event_time=clicked_at)],
+    ) -> Output:
+        return clicks.window(tumbling(timedelta(days=1))).count().to(results)
+
+    return pipeline(name=name)(counts)
+
+
 PIPELINES: dict[str, Callable[[str, str, str, str], Pipeline[..., object]]] = {
     "count": count,
     "repartition": count_by_value,
     "join": join,
+    "join versions": join_versions,
+    "days": count_days,
 }

@@ -1,8 +1,8 @@
 """One run of a pipeline over the clicks, as `streamlog run --until end --drain` does it.
 
-`python clicks_worker.py PIPELINE NAME BROKER STATE CLICKS USERS RESULTS` prints a line of JSON: the
-seconds from having its tasks to having committed the last checkpoint, and the seconds of CPU which
-this process took from then to its end.
+`python clicks_worker.py PIPELINE NAME BROKER STATE CLICKS USERS RESULTS` prints a line of JSON:
+when it had its tasks and when it had committed the last checkpoint, in seconds since 1970, and the
+seconds of CPU which this process took from then to its end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ async def run(kind: str, name: str, broker: str, state: Path, topics: list[str])
     config = RunConfig(brokers=(broker,), state_dir=state, until_end=True, drain=True)
     status = RunStatus()
     figures = status.of(name)
-    begin = wall = cpu = 0.0
+    begin = cpu = 0.0
 
     async def watch() -> None:
         nonlocal begin, cpu
@@ -41,10 +41,9 @@ async def run(kind: str, name: str, broker: str, state: Path, topics: list[str])
         nursery.start_soon(watch)
         await run_worker([pipeline], config, status, trio.Event())
         cpu = time.process_time() - cpu
-        assert figures.last_checkpoint_ms is not None
-        wall = figures.last_checkpoint_ms / 1000 - begin
         nursery.cancel_scope.cancel()
-    print(json.dumps({"wall_s": wall, "cpu_s": cpu, "records_in": figures.records_in}))
+    end = (figures.last_checkpoint_ms or 0) / 1000
+    print(json.dumps({"begin": begin, "end": end, "cpu_s": cpu}))
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ class Row(NamedTuple):
 
 
 def compare(what: str, unit: str, ours: Sequence[float], peer: str, theirs: Sequence[float]) -> Row:
-    """Makes a row of the medians of runs that were made in turn."""
-    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+    """Makes a row of the medians of runs that were made in turn; of ours alone without a peer."""
+    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True)) if theirs else []
     spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}" if ratios else ""
     return Row(what, unit, median(ours), peer, median(theirs) if theirs else None, spread)
 

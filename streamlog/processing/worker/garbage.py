@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-THRESHOLDS: Final = (50_000, 20, 100)
+THRESHOLDS: Final = (200_000, 20, 100)
 """More objects than before; so many looks at the youngest before one at the next older; likewise.
 
 Some tens of megabytes of cyclic garbage at most, a look each few chunks."""
