@@ -49,6 +49,14 @@ class Command:
     data: Path | None
     as_json: bool
 
+    @property
+    def where(self) -> str:
+        """The flags that a command needs to mean the same brokers and folders."""
+        brokers = self.settings.brokers
+        found = "" if brokers is None else f" -b {brokers[0]}"
+        found += "" if self.state is None else f" --state {self.state}"
+        return found if self.data is None else f"{found} --data {self.data}"
+
 
 def now_ms() -> int:
     """Returns the wall time."""
@@ -90,7 +98,9 @@ def _say(command: Command, decision: Decision) -> None:
     moved = sum(choice.moved for choice in decision.choices)
     if command.execute:
         tasks = f"{moved} of {len(decision.choices)} tasks went back"
-        again = f"streamlog run {command.target}" if is_file(command.target) else "run it"
+        again = "run it"
+        if is_file(command.target):
+            again = f"streamlog run {command.target}{command.where}"
         note(f"{tasks}. Go on from there: {again}" if moved else tasks)
     elif decision.out_of_reach:
         error = out_of_reach(decision.out_of_reach)
@@ -99,7 +109,7 @@ def _say(command: Command, decision: Decision) -> None:
         again = " --rebuild" if command.rebuild else ""
         note(
             f"Nothing was changed: {moved} of {len(decision.choices)} tasks would go back. Do it: "
-            f"streamlog rewind {command.target} --to {command.text}{again} --execute"
+            f"streamlog rewind {command.target} --to {command.text}{again} --execute{command.where}"
         )
 
 

@@ -128,7 +128,10 @@ def test_a_plan_then_the_deed_by_file_and_by_name(shell: Shell) -> None:
     assert shell.counted() == 80
     plan = shell.rewind(f"{shell.file}:clicks_per_user", "--to", "-1")
     assert "Nothing was changed" in shell.err
-    assert "--to -1 --execute" in shell.err
+    again = f"--to -1 --execute -b {shell.address} --state {shell.state}"
+    assert again in shell.err
+    shell.rewind("clicks_per_user", "--to", "@-1m", "--by", "event")
+    assert "--to @-1m --by event --execute" in shell.err
     sources = [row for row in plan if str(row["task"]).startswith("clicks[")]
     assert sum(int(str(row["read_again"])) for row in sources) == 30
     assert shell.counted() == 80

@@ -61,7 +61,7 @@ def command(
     wanted = Wanted(
         target=target,
         to=parse_rewind_target(to, now_ms(), by),
-        text=to,
+        text=to if by is None else f"{to} --by {by}",
         rebuild=rebuild,
         execute=execute,
         settings=given.settings,

@@ -242,8 +242,9 @@ async def test_offsets_that_were_moved_elsewhere_are_refused(tmp_path: Path) -> 
         await it.run()
         moved = {TopicPartition(EVENTS, 1): OffsetAndMetadata(55)}
         await it.admin.alter_group_offsets("totals", moved)
-        with pytest.raises(RefusedError, match=r"events\[1\] to 55.*events\[1\] at 100"):
+        with pytest.raises(RefusedError, match=r"events\[1\] to 55.*events\[1\] at 100") as caught:
             await it.run()
+        assert "streamlog rewind PIPELINE --to end --execute" in str(caught.value.hint)
         back = {TopicPartition(EVENTS, 1): OffsetAndMetadata(100)}
         await it.admin.alter_group_offsets("totals", back)
         await it.run(drain=True)
