@@ -255,7 +255,8 @@ def join_stream(
         layout=spec.layout,
         lag_ms=spec.lag_ms,
         tick_ms=spec.tick_ms,
-        silent=how == "inner",
+        # Which of the two came last depends on how writers are mixed: neither's time may count.
+        in_time=True,
     )
 
 

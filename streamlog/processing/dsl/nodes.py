@@ -235,6 +235,9 @@ class OperatorNode:
     """Multiples of this are when `advance` is called; `None`: never."""
     silent: bool = False
     """Whether nothing comes out of `advance`: it only forgets, so results are no tick behind."""
+    in_time: bool = False
+    """Whether no result is ever late for what follows: each is within the lag of the task's time,
+    whatever the times of the writers that it goes back to."""
     wall: bool = False
     """Whether `tick` is called."""
     needs_key_order: bool = True

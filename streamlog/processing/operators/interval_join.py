@@ -74,9 +74,8 @@ class IntervalJoinSpec:
 
     @property
     def lag_ms(self) -> int:
-        """How far behind time the unmatched come out."""
-        left, right = self.waits_ms
-        return {"inner": 0, "left": left, "outer": max(left, right)}[self.how]
+        """How far behind the task's time what comes out may be: a pair as the one that waited."""
+        return max(self.waits_ms)
 
     @property
     def layout(self) -> str:

@@ -159,7 +159,12 @@ def fuse(tree: Tree, label: str, surroundings: Surroundings, *, state_last: bool
         surroundings: What they use.
         state_last: Whether branches that change state come behind those that do not.
     """
-    writer = StepWriter(surroundings, _retimed(tree.steps), _with_headers(tree.steps))
+    writer = StepWriter(
+        surroundings,
+        _topics_behind(tree.steps, lambda node: isinstance(node, OperatorNode | TimestampNode)),
+        _with_headers(tree.steps),
+        _topics_behind(tree.steps, lambda node: isinstance(node, OperatorNode) and node.in_time),
+    )
     steps = _state_last(tree.steps) if state_last else tree.steps
     if isinstance(tree.root, OperatorNode) and all(s.node is not tree.root for s in steps):
         _write_results(writer, tree.root, steps, Place())
@@ -249,21 +254,20 @@ def _walk(steps: Iterable[Step]) -> Iterator[Step]:
         yield from _walk(step.children)
 
 
-def _retimed(steps: Iterable[Step]) -> frozenset[str]:
-    """The topics that get records whose time is not that of the tree's record."""
+def _topics_behind(steps: Iterable[Step], counts: Callable[[Node], bool]) -> frozenset[str]:
+    """The topics that get records from behind steps of a kind."""
     found: set[str] = set()
 
-    def walk(steps: Iterable[Step], *, retimed: bool) -> None:
+    def walk(steps: Iterable[Step], *, behind: bool) -> None:
         for step in steps:
             topics = {step.topic} if step.topic else set()
             if isinstance(step.node, ToNode):
                 topics.add(step.node.topic)
-            if retimed:
+            if behind:
                 found.update(topics)
-            changes = isinstance(step.node, OperatorNode | TimestampNode)
-            walk(step.children, retimed=retimed or changes)
+            walk(step.children, behind=behind or counts(step.node))
 
-    walk(steps, retimed=False)
+    walk(steps, behind=False)
     return frozenset(found)
 
 

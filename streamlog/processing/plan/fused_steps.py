@@ -63,6 +63,7 @@ class Place:
         time: The expression of the stream time by which lateness is judged.
         indent: How deep it stands.
         loops: How many loops it stands in.
+        in_time: Whether `time` is not the tree's record's.
     """
 
     value: str = "v0"
@@ -71,6 +72,7 @@ class Place:
     time: str = TIME
     indent: int = 2
     loops: int = 1
+    in_time: bool = False
 
 
 class StepWriter:
@@ -80,6 +82,7 @@ class StepWriter:
         surroundings: What the steps use.
         retimed: Topics that get records whose time is not that of the tree's record.
         with_headers: Topics that get records with headers.
+        in_time: Topics that get records whose lateness goes by a time of their own.
 
     Attributes:
         scope: The names that the text uses.
@@ -92,7 +95,11 @@ class StepWriter:
     """
 
     def __init__(
-        self, surroundings: Surroundings, retimed: frozenset[str], with_headers: frozenset[str]
+        self,
+        surroundings: Surroundings,
+        retimed: frozenset[str],
+        with_headers: frozenset[str],
+        in_time: frozenset[str],
     ) -> None:
         self.scope: dict[str, Any] = {
             "plain": encode_plain,
@@ -112,6 +119,7 @@ class StepWriter:
         self._around = surroundings
         self._retimed = retimed
         self._with_headers = with_headers
+        self._in_time = in_time
         self._names = 0
 
     def write(self, step: Step, place: Place) -> Place:
@@ -265,8 +273,12 @@ class StepWriter:
         )
         if not step.children:
             self._line(node, replace(place, indent=place.indent + 1), "pass")
-        time = f"{place.time} - {step.lag_ms}" if step.lag_ms else place.time
-        return Place(value, key, timestamp, time, place.indent + 1, place.loops + 1)
+        if node.in_time:
+            time = timestamp
+        else:
+            time = f"{place.time} - {step.lag_ms}" if step.lag_ms else place.time
+        in_time = node.in_time or place.in_time
+        return Place(value, key, timestamp, time, place.indent + 1, place.loops + 1, in_time)
 
     def open_results(self, node: OperatorNode, place: Place) -> Place:
         """Begins what takes an operator's results; what left by another exit is not among them."""
@@ -301,6 +313,9 @@ class StepWriter:
         line = f"{keys}({place.key}); {indices}(i)"
         if topic in self._retimed:
             line += f"; {self._bind(collector.timestamps.append)}({place.timestamp})"
+        if topic in self._in_time:
+            time = place.time if place.in_time else TIME
+            line += f"; {self._bind(collector.times.append)}({time})"
         if topic in self._with_headers:
             line += f"; {self._bind(collector.headers.append)}({made})"
         self._line(node, place, line)

@@ -43,16 +43,18 @@ class Collector:
 
     Attributes:
         timestamps: Of each record, or empty if all have that of their input.
+        times: The stream time by which the lateness of each is judged, likewise.
         headers: Of each record, or empty if none has any.
     """
 
-    __slots__ = ("headers", "indices", "keys", "timestamps", "values")
+    __slots__ = ("headers", "indices", "keys", "times", "timestamps", "values")
 
     def __init__(self) -> None:
         self.keys: list[bytes | None] = []
         self.values: list[bytes | None] = []
         self.indices: list[int] = []
         self.timestamps: list[int] = []
+        self.times: list[int] = []
         self.headers: list[Headers] = []
 
     def drop(self, index: int) -> None:
@@ -65,6 +67,7 @@ class Collector:
         del self.keys[count:]
         del self.values[count:]
         del self.timestamps[count:]
+        del self.times[count:]
         del self.headers[count:]
 
     def clear(self) -> None:
@@ -73,6 +76,7 @@ class Collector:
         self.values.clear()
         self.indices.clear()
         self.timestamps.clear()
+        self.times.clear()
         self.headers.clear()
 
 
@@ -158,6 +162,7 @@ class Outbox:
         keys = collector.keys
         values = collector.values
         retimed = collector.timestamps
+        own_times = collector.times
         headers = collector.headers
         writer = self._writer
         epoch = self._epoch
@@ -170,7 +175,8 @@ class Outbox:
             if writer >= 0:
                 sequence = self._next_sequence(offsets[index])
                 time = times[index]
-                record_time = record_times[index] - lag_ms
+                record_time = own_times[position] if own_times else record_times[index]
+                record_time -= lag_ms
                 if time != NO_TIME:
                     time -= lag_ms
                 if time == record_time:
