@@ -22,7 +22,7 @@ from streamlog.processing.operators.join_rows import (
 from streamlog.processing.state.row_table import RowTable, time_name, time_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
 
     from streamlog.processing.dsl.nodes import RuntimeType
     from streamlog.processing.operators.operator import OperatorContext
@@ -41,11 +41,12 @@ class _TimedRows(RowTable):
         super().__init__(context.store, context.store_id, number)
         self._first = b""
 
-    def _note(self, name: bytes, row: bytes) -> None:
-        self.put(name, row)
-        self._first = min(self._first, name)
+    def _note(self, rows: Mapping[bytes, bytes]) -> None:
+        if rows:
+            self.put_all(rows)
+            self._first = min(self._first, min(rows))
 
-    def _take(self, until: int) -> Iterator[tuple[bytes, bytes]]:
+    def _take(self, until: int) -> list[tuple[bytes, bytes]]:
         """Takes the rows of times before `until` out.
 
         What was taken before is not looked through again: it stays on the disk until a checkpoint.
@@ -54,9 +55,8 @@ class _TimedRows(RowTable):
         found = list(self.scan(self._first, end))
         if until < FAR_FUTURE:
             self._first = end
-        for name, row in found:
-            self.delete(name)
-            yield name, row
+        self.delete_all([name for name, _ in found])
+        return found
 
 
 class Agenda(_TimedRows):
@@ -94,10 +94,11 @@ class Agenda(_TimedRows):
 
     def changes(self) -> list[Change]:
         """Returns what the next checkpoint has to write."""
+        rows: dict[bytes, bytes] = {}
         for step, names in self._fresh.items():
             begin = time_name(step)
-            for name in names:
-                self._note(begin + name, b"")
+            rows.update((begin + name, b"") for name in names)
+        self._note(rows)
         self._fresh.clear()
         return super().changes()
 
@@ -155,10 +156,12 @@ class WaitingRows(_TimedRows):
             for due, timestamp, token, writer, record in records:
                 name = time_name(due) + time_name(timestamp) + token + writer_name(writer)
                 rows.setdefault(name, []).append(record)
+        encoded: dict[bytes, bytes] = {}
         for name, waiting in rows.items():
             row = self.get(name)
             if row is not None:
                 waiting = [*self._decode(row), *waiting]
-            self._note(name, encode_row(waiting))
+            encoded[name] = encode_row(waiting)
+        self._note(encoded)
         self._fresh.clear()
         return super().changes()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from sortedcontainers import SortedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from streamlog.processing.state.rows import Change
     from streamlog.processing.state.store import TaskStore
@@ -134,6 +134,21 @@ class RowTable:
             self._changed.pop(name, None)
         else:
             self._changed[name] = None
+
+    def put_all(self, rows: Mapping[bytes, bytes]) -> None:
+        """Writes many rows, which takes less than one after the other."""
+        self._changed.update(rows)
+
+    def delete_all(self, names: Iterable[bytes]) -> None:
+        """Removes many rows."""
+        clean = self._clean
+        gone: dict[bytes, None] = {}
+        for name in names:
+            if clean.get(name, b"") is None:
+                self._changed.pop(name, None)
+            else:
+                gone[name] = None
+        self._changed.update(gone)
 
     def scan(self, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yields the rows from `begin` up to, and not with, `end`, in the order of their names.
