@@ -41,12 +41,10 @@ if TYPE_CHECKING:
     from streamlog.processing.failures.policy import dead_letter, retry, skip, stop
     from streamlog.processing.operators.named_state import List, Map, Value
     from streamlog.processing.operators.processor import ProcessorContext, Timer
-    from streamlog.processing.windows.calendar import months
+    from streamlog.processing.windows.clock import hopping, months, tumbling
     from streamlog.processing.windows.counted import count_windows
-    from streamlog.processing.windows.hopping import hopping
     from streamlog.processing.windows.sessions import sessions
     from streamlog.processing.windows.sliding import sliding
-    from streamlog.processing.windows.tumbling import tumbling
 
 _DSL = "streamlog.processing.dsl"
 _OPERATORS = "streamlog.processing.operators"
@@ -88,12 +86,10 @@ _MODULE_OF = {
     **dict.fromkeys(
         ("dead_letter", "retry", "skip", "stop"), "streamlog.processing.failures.policy"
     ),
-    "months": f"{_WINDOWS}.calendar",
+    **dict.fromkeys(("hopping", "months", "tumbling"), f"{_WINDOWS}.clock"),
     "count_windows": f"{_WINDOWS}.counted",
-    "hopping": f"{_WINDOWS}.hopping",
     "sessions": f"{_WINDOWS}.sessions",
     "sliding": f"{_WINDOWS}.sliding",
-    "tumbling": f"{_WINDOWS}.tumbling",
 }
 
 __all__ = [

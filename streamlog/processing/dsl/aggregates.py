@@ -12,8 +12,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
+from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl import inference
-from streamlog.processing.dsl.checks import check_function, plan_error
+from streamlog.processing.dsl.checks import check_function
 from streamlog.processing.dsl.kept_types import container_of, item_codec, state_codec
 from streamlog.processing.operators.accumulators import ValueCodec
 from streamlog.processing.operators.collected import Collected

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
+from typing import Final
 
+from streamlog.processing.declaration import is_name, plan_error
 from streamlog.processing.dsl import inference
-from streamlog.processing.dsl.location import Location, caller_location
-from streamlog.processing.errors import PlanError
 
-NAME_LENGTH_MAX = 100
+NAME_LENGTH_MAX: Final = 100
 """Names become parts of topic names, which have at most 249 characters."""
-TOPIC_NAME_LENGTH_MAX = 249
 
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
-
-
-def plan_error(message: str, *, hint: str | None = None, at: Location | None = None) -> PlanError:
-    """Returns the error, with the user's line in front."""
-    return PlanError(f"{at or caller_location()}: {message}", hint=hint)
+_COROUTINE: Final = 0x80
+_ASYNC_GENERATOR: Final = 0x200
 
 
 def check_function(function: object, verb: str, example: str) -> None:
@@ -27,10 +21,11 @@ def check_function(function: object, verb: str, example: str) -> None:
             f"{verb} takes a function, this is {function!r}", hint=_write(verb, example)
         )
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
-    if flags & 0x80:
+    if flags & (_COROUTINE | _ASYNC_GENERATOR):
         raise plan_error(
             f"{verb} takes a plain function, {function!r} is async",
-            hint="Steps run record by record without waiting; write def instead of async def",
+            hint="Steps run record by record without waiting; write def instead of async def, or "
+            "put what has to wait into .map_async(…)",
         )
 
 
@@ -39,25 +34,11 @@ def check_name(name: str | None, function: object, verb: str) -> str:
     if name is None:
         derived = inference.derived_name(function) if callable(function) else ""
         return f"{verb}-{derived}" if derived else verb
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > NAME_LENGTH_MAX:
+    if not is_name(name, NAME_LENGTH_MAX):
         raise plan_error(
-            f"{name!r} cannot name a step: names become parts of topic names",
+            f"{name!r} cannot name a {'pipeline' if verb == 'pipeline' else 'step'}: names become "
+            "parts of topic names",
             hint=f"Use letters, digits, '.', '_' and '-', at most {NAME_LENGTH_MAX} of them",
-        )
-    return name
-
-
-def check_topic_name(name: object) -> str:
-    """Returns a topic's name if Kafka allows it."""
-    if (
-        not isinstance(name, str)
-        or not _NAME.fullmatch(name)
-        or name in (".", "..")
-        or len(name) > TOPIC_NAME_LENGTH_MAX
-    ):
-        raise plan_error(
-            f"{name!r} cannot name a topic",
-            hint=f"Use letters, digits, '.', '_' and '-', at most {TOPIC_NAME_LENGTH_MAX} of them",
         )
     return name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from streamlog.processing.dsl.checks import plan_error
+from streamlog.processing.declaration import plan_error
 
 if TYPE_CHECKING:
     from streamlog.processing.dsl.nodes import Node

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
+from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl import aggregates, inference
 from streamlog.processing.dsl.aggregates import Aggregate
 from streamlog.processing.dsl.change import Change, change_type
-from streamlog.processing.dsl.checks import check_function, check_name, plan_error
+from streamlog.processing.dsl.checks import check_function, check_name
 from streamlog.processing.dsl.graph import Graph, refuse
-from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import FlatMapNode, KeyByNode, OperatorNode, StreamNode
 from streamlog.processing.dsl.result_fields import builder, check_fields
 from streamlog.processing.dsl.table import Table
+from streamlog.processing.location import caller_location
 from streamlog.processing.operators.grouped import GroupStep
 from streamlog.processing.operators.plain import encode_plain
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
 
+from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl import joining
-from streamlog.processing.dsl.checks import check_function, plan_error
+from streamlog.processing.dsl.checks import check_function
 from streamlog.processing.dsl.shaping import ShapingVerbs
 
 if TYPE_CHECKING:

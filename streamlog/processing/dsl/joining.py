@@ -6,15 +6,16 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from streamlog.errors import StreamlogError, UsageError
+from streamlog.errors import UsageError
+from streamlog.processing.declaration import check_span, plan_error
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.change import change_type, nullable_type
-from streamlog.processing.dsl.checks import check_function, check_name, plan_error
+from streamlog.processing.dsl.checks import check_function, check_name
 from streamlog.processing.dsl.global_table import GlobalTable
-from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import JoinNode, KeyByNode, OperatorNode, SourceNode
 from streamlog.processing.dsl.shaping import ShapingVerbs
 from streamlog.processing.dsl.table import Table
+from streamlog.processing.location import caller_location
 from streamlog.processing.operators import foreign_key
 from streamlog.processing.operators.as_of_next import AsOfNext, AsOfNextSpec
 from streamlog.processing.operators.interval_join import IntervalJoin, IntervalJoinSpec
@@ -22,7 +23,6 @@ from streamlog.processing.operators.join_rows import CLEANING_TICK_MS, tick_of
 from streamlog.processing.operators.table_join import TableJoin, TableJoinSpec
 from streamlog.processing.operators.table_source import LAYOUT, TableSource
 from streamlog.processing.operators.versioned_join import VersionedJoin, VersionedJoinSpec
-from streamlog.processing.windows.tumbling import milliseconds
 from streamlog.serde.msgpack import MsgpackSerde
 
 if TYPE_CHECKING:
@@ -90,18 +90,11 @@ def _checked(value_type: RuntimeType, node: StreamNode, verb: str) -> RuntimeTyp
     return value_type
 
 
-def _span(span: timedelta, what: str, least_ms: int | None = 0) -> int:
-    try:
-        return milliseconds(span, what, least_ms=least_ms)
-    except StreamlogError as error:
-        raise plan_error(error.message, hint=error.hint) from error
-
-
 def _history(history: timedelta | None, grace_ms: int) -> int:
     """How late a record may be; never less than what is waited for."""
     if history is None:
-        return max(_span(HISTORY, "history"), grace_ms)
-    history_ms = _span(history, "history")
+        return max(check_span(HISTORY, "history"), grace_ms)
+    history_ms = check_span(history, "history")
     if history_ms < grace_ms:
         raise plan_error(
             f"history is {history}, but it has to be grace at least",
@@ -184,7 +177,7 @@ def join_table(
 ) -> StreamNode:
     """Draws a join with a table by event time."""
     right = table.versions
-    grace_ms = _span(grace, "grace")
+    grace_ms = check_span(grace, "grace")
     spec = VersionedJoinSpec(
         how=cast("Literal['inner', 'left']", how),
         grace_ms=grace_ms,
@@ -229,8 +222,8 @@ def join_stream(
     if where is not None:
         check_function(where, "join", "other, function, where=lambda one, other: …")
     within = within if within is not None else timedelta(0)
-    before_ms = _span(within if before is None else before, "before", None)
-    after_ms = _span(within if after is None else after, "after", None)
+    before_ms = check_span(within if before is None else before, "before", least_ms=None)
+    after_ms = check_span(within if after is None else after, "after", least_ms=None)
     if before_ms + after_ms < 0:
         raise plan_error(
             f"no record is within the interval: it begins {before} before and ends {after} after",
@@ -239,7 +232,7 @@ def join_stream(
     spec = IntervalJoinSpec(
         before_ms=before_ms,
         after_ms=after_ms,
-        grace_ms=_span(grace, "grace"),
+        grace_ms=check_span(grace, "grace"),
         how=cast("Literal['inner', 'left', 'outer']", how),
         function=function,
         where=where,
@@ -277,8 +270,8 @@ def as_of(
     """Draws a join with the nearest record."""
     if direction not in ("backward", "forward"):
         raise plan_error(f'direction={direction!r}; there are "backward" and "forward"')
-    grace_ms = _span(grace, "grace")
-    tolerance_ms = None if tolerance is None else _span(tolerance, "tolerance")
+    grace_ms = check_span(grace, "grace")
+    tolerance_ms = None if tolerance is None else check_span(tolerance, "tolerance")
     common: dict[str, Any] = {
         "how": how,
         "grace_ms": grace_ms,

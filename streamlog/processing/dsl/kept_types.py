@@ -9,8 +9,8 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, cast
 
 from streamlog.errors import UsageError
+from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl import inference
-from streamlog.processing.dsl.checks import plan_error
 from streamlog.processing.operators.accumulators import ValueCodec
 from streamlog.serde.msgpack import MsgpackSerde
 

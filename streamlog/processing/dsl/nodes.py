@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from streamlog.processing.dsl.location import Location
     from streamlog.processing.failures.policy import FailurePolicy
+    from streamlog.processing.location import Location
     from streamlog.processing.operators.operator import Operator, OperatorContext
     from streamlog.processing.operators.specs import AggregateSpec
     from streamlog.processing.windows.tumbling import TumblingWindows

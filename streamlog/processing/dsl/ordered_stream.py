@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 from streamlog.processing.dsl.checks import check_name
-from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import OperatorNode, SideNode
 from streamlog.processing.dsl.stream import Stream
+from streamlog.processing.location import caller_location
 from streamlog.processing.operators.in_order import LATE
 
 T = TypeVar("T")

@@ -6,14 +6,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from streamlog.errors import UsageError
+from streamlog.processing.declaration import check_span, plan_error
 from streamlog.processing.dsl import inference
-from streamlog.processing.dsl.checks import check_function, check_name, plan_error
+from streamlog.processing.dsl.checks import check_function, check_name
 from streamlog.processing.dsl.grouping import unknown_type
-from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import OperatorNode
+from streamlog.processing.location import caller_location
 from streamlog.processing.operators.dedup import DedupStep
 from streamlog.processing.operators.in_order import InOrderStep
-from streamlog.processing.windows.tumbling import milliseconds
 from streamlog.serde.msgpack import MsgpackSerde
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class OrderingVerbs(Generic[T]):
         from streamlog.processing.dsl.ordered_stream import OrderedStream
 
         serde = self._kept("in_order")
-        grace_ms = _milliseconds(grace, "grace", least_ms=0)
+        grace_ms = check_span(grace, "grace", least_ms=0)
         step = InOrderStep(grace_ms=grace_ms, encode=serde.encode, decode=serde.decode)
         node = OperatorNode(
             name=check_name(name, None, "in-order"),
@@ -98,8 +98,8 @@ class OrderingVerbs(Generic[T]):
         if by is not None:
             check_function(by, "dedup", "lambda value: value.id, within=timedelta(minutes=10)")
         serde = self._kept("dedup")
-        within_ms = _milliseconds(within, "within", least_ms=1)
-        grace_ms = _milliseconds(grace, "grace", least_ms=0)
+        within_ms = check_span(within, "within", least_ms=1)
+        grace_ms = check_span(grace, "grace", least_ms=0)
         step = DedupStep(
             within_ms=within_ms,
             grace_ms=grace_ms,
@@ -142,10 +142,3 @@ def kept_serde(value_type: RuntimeType, verb: str) -> MsgpackSerde[Any]:
 def tick_of(span_ms: int) -> int:
     """Returns how finely a step that waits for a span looks at time."""
     return min(max(span_ms // _TICKS, TICK_MIN_MS), TICK_MAX_MS)
-
-
-def _milliseconds(span: timedelta, what: str, *, least_ms: int) -> int:
-    try:
-        return milliseconds(span, what, least_ms=least_ms)
-    except UsageError as error:
-        raise plan_error(error.message, hint=error.hint) from error

@@ -12,18 +12,19 @@ import typing
 from typing import TYPE_CHECKING, Annotated, Any, Generic, ParamSpec, TypeVar, overload
 
 from streamlog.errors import StreamlogError
+from streamlog.processing.declaration import check_topic_name, plan_error
 from streamlog.processing.dsl.change import nullable_type
-from streamlog.processing.dsl.checks import check_name, check_topic_name, plan_error
+from streamlog.processing.dsl.checks import check_name
 from streamlog.processing.dsl.global_table import GlobalTable
 from streamlog.processing.dsl.graph import Graph
 from streamlog.processing.dsl.joining import table_of
-from streamlog.processing.dsl.location import Location, caller_location, function_location
 from streamlog.processing.dsl.nodes import SourceNode, TableNode, ToNode
 from streamlog.processing.dsl.options import IDLE_AFTER, STOP, PipelineOptions
 from streamlog.processing.dsl.stream import Stream
 from streamlog.processing.dsl.table import Table
 from streamlog.processing.dsl.topic import Topic
 from streamlog.processing.failures.policy import Skip, Stop, check_policy, suffixed
+from streamlog.processing.location import Location, caller_location, function_location
 from streamlog.processing.plan.build import build_plan
 from streamlog.processing.plan.naming import Naming
 from streamlog.serde.default import serde_for

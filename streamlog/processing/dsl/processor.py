@@ -39,9 +39,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from streamlog.errors import UsageError
+from streamlog.processing.declaration import check_span, plan_error
 from streamlog.processing.dsl import inference
-from streamlog.processing.dsl.checks import check_name, plan_error
-from streamlog.processing.dsl.location import caller_location, caller_names
+from streamlog.processing.dsl.checks import check_name
 from streamlog.processing.dsl.nodes import (
     ContextNode,
     FilterNode,
@@ -52,10 +52,10 @@ from streamlog.processing.dsl.nodes import (
     PeekNode,
     StreamNode,
 )
+from streamlog.processing.location import caller_location, caller_names
 from streamlog.processing.operators.in_order import InOrderStep
 from streamlog.processing.operators.named_state import List, Map, Value
 from streamlog.processing.operators.processor import Calls, ProcessorContext, ProcessorStep, Timer
-from streamlog.processing.windows.tumbling import milliseconds
 from streamlog.serde.msgpack import MsgpackSerde
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _node(parent: StreamNode, processor: object, to: RuntimeType, name: str | No
         step = _class_step(prototype, called, ordered)
         value_type = to or _result_type(kind)
         if kind.on_timer is not Processor.on_timer:
-            tick_ms = _precision(kind)
+            tick_ms = check_span(kind.precision, f"{called}.precision", least_ms=1)
     return OperatorNode(
         name=inference.slug(called) if name is None else check_name(name, None, "process"),
         location=caller_location(),
@@ -312,13 +312,6 @@ def _result_type(kind: type[Processor[Any, Any]]) -> RuntimeType:
                 result = typing.get_args(base)[1]
                 return None if result is Any or isinstance(result, TypeVar) else result
     return None
-
-
-def _precision(kind: type[Processor[Any, Any]]) -> int:
-    try:
-        return milliseconds(kind.precision, "precision", least_ms=1)
-    except UsageError as error:
-        raise plan_error(f"{kind.__name__}: {error.message}", hint=error.hint) from error
 
 
 def _refuse_async(function: Callable[..., Any]) -> None:

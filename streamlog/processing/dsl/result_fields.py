@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
+from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl.aggregates import Aggregate
-from streamlog.processing.dsl.checks import plan_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

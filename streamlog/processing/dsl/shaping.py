@@ -9,10 +9,10 @@ import inspect
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
+from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl import inference
-from streamlog.processing.dsl.checks import check_function, check_name, plan_error
+from streamlog.processing.dsl.checks import check_function, check_name
 from streamlog.processing.dsl.graph import Graph, refuse
-from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import (
     AsyncMapNode,
     ContextNode,
@@ -26,6 +26,7 @@ from streamlog.processing.dsl.nodes import (
     TimestampNode,
     WithKeyNode,
 )
+from streamlog.processing.location import caller_location
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator

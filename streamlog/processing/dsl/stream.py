@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, get_origin
 
-from streamlog.processing.dsl.checks import check_topic_name
+from streamlog.processing.declaration import check_topic_name
 from streamlog.processing.dsl.grouping import GroupingVerbs
 from streamlog.processing.dsl.join_verbs import JoinVerbs
-from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import ToNode
 from streamlog.processing.dsl.ordering import OrderingVerbs
 from streamlog.processing.dsl.processor import ProcessVerb
@@ -19,6 +18,7 @@ from streamlog.processing.dsl.shaping import ShapingVerbs
 from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.dsl.windowed_stream import WindowedStream
 from streamlog.processing.dsl.windowing import check_windowing
+from streamlog.processing.location import caller_location
 from streamlog.processing.operators.plain import encode_json, encode_plain
 
 if TYPE_CHECKING:

@@ -14,21 +14,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
+from streamlog.processing.declaration import check_topic_name, plan_error
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.change import Change, change_type, nullable_type
-from streamlog.processing.dsl.checks import check_function, check_name, check_topic_name, plan_error
+from streamlog.processing.dsl.checks import check_function, check_name
 from streamlog.processing.dsl.graph import refuse
-from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import FlatMapNode, MapNode, ToNode
+from streamlog.processing.location import caller_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from streamlog.processing.dsl.graph import Graph
     from streamlog.processing.dsl.grouping import GroupedTable
-    from streamlog.processing.dsl.location import Location
     from streamlog.processing.dsl.nodes import RuntimeType, StreamNode, Value
     from streamlog.processing.dsl.stream import Output, Stream
+    from streamlog.processing.location import Location
     from streamlog.serde.base import Serde
 
 T = TypeVar("T")

@@ -8,10 +8,10 @@ from streamlog.processing.dsl import aggregates, inference
 from streamlog.processing.dsl.aggregates import Aggregate
 from streamlog.processing.dsl.checks import check_name
 from streamlog.processing.dsl.graph import Graph, refuse
-from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.result_fields import builder, check_fields
 from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.dsl.windowing import late_node, window_node
+from streamlog.processing.location import caller_location
 from streamlog.processing.operators.specs import AggregateSpec
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from streamlog.processing.dsl.checks import check_name, plan_error
-from streamlog.processing.dsl.location import caller_location
+from streamlog.processing.declaration import check_span, plan_error
+from streamlog.processing.dsl.checks import check_name
 from streamlog.processing.dsl.nodes import OperatorNode, WindowNode
+from streamlog.processing.location import caller_location
 from streamlog.processing.operators.windowed import WindowStep
 from streamlog.processing.operators.windowed_clock import ClockWindowed
 from streamlog.processing.operators.windowed_count import CountWindowed
@@ -27,7 +28,7 @@ from streamlog.processing.windows.hopping import HoppingWindows
 from streamlog.processing.windows.kinds import ALL_KINDS
 from streamlog.processing.windows.sessions import SessionWindows
 from streamlog.processing.windows.sliding import SlidingWindows
-from streamlog.processing.windows.tumbling import TumblingWindows, milliseconds
+from streamlog.processing.windows.tumbling import TumblingWindows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,13 +87,8 @@ def check_windowing(windows: object, grace: object, emit: object) -> Windowing:
             hint="Leave out grace=…; to have records in the order of their times, put "
             ".in_order(…) in front",
         )
-    elif not isinstance(grace, timedelta):
-        raise plan_error(
-            f"grace is {grace!r}, but it has to be a timedelta",
-            hint="For example: grace=timedelta(minutes=5)",
-        )
     else:
-        grace_ms = milliseconds(grace, "grace", least_ms=0)
+        grace_ms = check_span(grace, "grace")
     return Windowing(windows, grace_ms, changes, interval_ms)
 
 
@@ -103,7 +99,7 @@ def _check_emit(windows: Windows, emit: object) -> tuple[bool, int | None]:
                 "count windows close by records, not by time, and do not come out at intervals",
                 hint='Write emit="changes" for a result after each record',
             )
-        return False, milliseconds(emit, "the interval of results", least_ms=1)
+        return False, check_span(emit, "the interval of results", least_ms=1)
     if emit not in ("final", "changes"):
         raise plan_error(
             f"emit={emit!r} is no way to give results",

@@ -21,7 +21,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeAlias
 
-from streamlog.processing.dsl.checks import check_topic_name
+from streamlog.processing.declaration import (
+    check_count,
+    check_span,
+    check_topic_name,
+    plan_error,
+)
 from streamlog.processing.errors import PlanError
 
 ATTEMPTS_MAX = 1_000_000
@@ -118,19 +123,21 @@ def retry(
         backoff_max: The longest wait.
         then: What happens after the last attempt; by default it stops the pipeline.
     """
-    if not 1 <= attempts <= ATTEMPTS_MAX:
-        raise PlanError(
-            f"retry(attempts={attempts}): a record is tried 1 to {ATTEMPTS_MAX:,} times"
-        )
-    backoff_ms, max_ms = (round(each.total_seconds() * 1000) for each in (backoff, backoff_max))
-    if backoff_ms < 0 or max_ms < backoff_ms:
-        raise PlanError(
-            f"retry(backoff={backoff}, backoff_max={backoff_max}): waits are not negative, and the "
-            "longest is not below the first"
+    check_count(attempts, "retry(attempts=…)", most=ATTEMPTS_MAX, example="retry(attempts=5)")
+    backoff_ms, max_ms = (
+        check_span(backoff, "retry(backoff=…)"),
+        check_span(backoff_max, "retry(backoff_max=…)"),
+    )
+    if max_ms < backoff_ms:
+        raise plan_error(
+            f"retry(backoff={backoff}, backoff_max={backoff_max}): the longest wait is shorter "
+            "than the first",
+            hint="Make backoff_max at least as long as backoff",
         )
     if then is not None and not isinstance(then, Stop | Skip | DeadLetter):
-        raise PlanError(
-            f"retry(then={then!r}): the last attempt is followed by stop(), skip() or dead_letter()"
+        raise plan_error(
+            f"retry(then={then!r}) names nothing that may follow the last attempt",
+            hint="Write: then=stop(), then=skip() or then=dead_letter()",
         )
     return Retry(attempts, backoff_ms, max_ms, then or Stop())
 

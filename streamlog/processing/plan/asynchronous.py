@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from streamlog.processing.dsl.checks import plan_error
+from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl.nodes import AsyncMapNode, OperatorNode, WindowNode
 
 if TYPE_CHECKING:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from streamlog.processing.dsl.graph import Graph
-    from streamlog.processing.dsl.location import Location
     from streamlog.processing.dsl.options import PipelineOptions
     from streamlog.processing.failures.policy import FailurePolicy
+    from streamlog.processing.location import Location
     from streamlog.processing.plan.homes import Cut, Entry
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from streamlog.errors import UsageError
-from streamlog.processing.dsl.checks import TOPIC_NAME_LENGTH_MAX, plan_error
+from streamlog.processing.declaration import TOPIC_NAME_LENGTH_MAX, plan_error
 from streamlog.processing.dsl.nodes import (
     FilterNode,
     KeyByNode,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streamlog.processing.dsl.graph import Graph
-    from streamlog.processing.dsl.location import Location
+    from streamlog.processing.location import Location
 
 
 def check_graph(

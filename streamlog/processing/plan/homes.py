@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from streamlog.processing.dsl.checks import plan_error
+from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl.nodes import (
     KeyByNode,
     MergeNode,

@@ -13,10 +13,6 @@ from datetime import UTC, datetime, timedelta
 from math import gcd
 from zoneinfo import ZoneInfo
 
-from streamlog.errors import UsageError
-from streamlog.processing.windows.hopping import check_advance
-from streamlog.processing.windows.tumbling import NO_OFFSET, milliseconds
-
 DAY_MS = 86_400_000
 _QUARTER_MS = 900_000
 """Clocks all over the world differ from UTC by multiples of this, in our times."""
@@ -103,62 +99,3 @@ class CalendarWindows:
             found = moment // timedelta(milliseconds=1)
             self._begins[number] = found
         return found
-
-
-def months(count: int = 1, *, zone: str = "UTC", offset: timedelta = NO_OFFSET) -> CalendarWindows:
-    """Cuts time into months, as calendars and clocks in a place show them.
-
-    >>> from streamlog.processing.dsl.windowed import utc
-    >>> utc(months(zone="America/New_York").ends(1_362_200_000_000)[0]).isoformat()
-    '2013-04-01T04:00:00+00:00'
-
-    Args:
-        count: Months in a window: 3 makes quarters, 12 years.
-        zone: The time zone; by default UTC.
-        offset: Where windows begin, after midnight of the first day of the month.
-    """
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise UsageError(
-            f"a window has {count!r} months, but it has to be a whole number, at least 1",
-            hint='For example: months(3, zone="America/New_York")',
-        )
-    offset_ms = milliseconds(offset, "a window's offset", least_ms=0)
-    if offset_ms >= 28 * DAY_MS:
-        raise UsageError(
-            f"a window's offset is {offset}, but the shortest month has 28 days",
-            hint="Name the day of the month that is first: offset=timedelta(days=14) is the 15th",
-        )
-    return CalendarWindows("month", count, count, _known(zone), offset_ms)
-
-
-def calendar_days(
-    size: timedelta, advance: timedelta, offset: timedelta, zone: str
-) -> CalendarWindows:
-    """Returns windows of whole days in a time zone; `tumbling` and `hopping` say what they mean."""
-    days = _days(size, "a window's length", zone)
-    steps = _days(advance, "the advance of a window", zone)
-    check_advance(days, steps, size, advance)
-    offset_ms = milliseconds(offset, "a window's offset", least_ms=None) % (steps * DAY_MS)
-    return CalendarWindows("day", days, steps, _known(zone), offset_ms)
-
-
-def _days(span: timedelta, what: str, zone: str) -> int:
-    whole, rest = divmod(milliseconds(span, what, least_ms=1), DAY_MS)
-    if rest:
-        raise UsageError(
-            f"{what} is {span}, but in a time zone it has to be whole days: there are days in "
-            f"{zone} that have an hour more or less",
-            hint="Leave out zone=…, and use offset=… to say where windows begin",
-        )
-    return whole
-
-
-def _known(zone: str) -> str:
-    try:
-        ZoneInfo(zone)
-    except (KeyError, ValueError, TypeError, OSError) as error:
-        raise UsageError(
-            f"there is no time zone {zone!r}",
-            hint='Zones have names of the IANA database: "America/New_York", "Europe/Berlin"',
-        ) from error
-    return zone

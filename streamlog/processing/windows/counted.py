@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamlog.errors import UsageError
+from streamlog.processing.declaration import check_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,5 @@ def count_windows(count: int) -> CountWindows:
     >>> count_windows(100)
     CountWindows(count=100)
     """
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise UsageError(
-            f"a window has {count!r} records, but it has to be a whole number, at least 1",
-            hint="For example: count_windows(100)",
-        )
+    check_count(count, "the number of records in a window", example="count_windows(100)")
     return CountWindows(count)

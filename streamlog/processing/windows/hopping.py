@@ -7,18 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import gcd
-from typing import TYPE_CHECKING
-
-from streamlog.errors import UsageError
-from streamlog.processing.windows.tumbling import NO_OFFSET, milliseconds
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from streamlog.processing.windows.calendar import CalendarWindows
-
-WINDOWS_OF_ONE_RECORD_MAX = 1_000
-"""Each record is added to all windows that hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,49 +55,3 @@ class HoppingWindows:
         if exact * 20 >= self.advance_ms:
             return exact, True
         return max(1, self.advance_ms // 20), False
-
-
-def hopping(
-    size: timedelta,
-    *,
-    advance: timedelta,
-    offset: timedelta = NO_OFFSET,
-    zone: str | None = None,
-) -> HoppingWindows | CalendarWindows:
-    """Cuts time into spans of one length that overlap; each record is in `size / advance` of them.
-
-    >>> from datetime import timedelta
-    >>> hopping(timedelta(hours=1), advance=timedelta(minutes=5))
-    HoppingWindows(size_ms=3600000, advance_ms=300000, offset_ms=0)
-
-    Args:
-        size: The length of a window.
-        advance: The distance between the starts of two windows, at most `size`.
-        offset: Where windows begin; as of `tumbling`.
-        zone: The time zone whose whole days they are; as of `tumbling`.
-    """
-    from streamlog.processing.windows.calendar import calendar_days
-
-    if zone is not None:
-        return calendar_days(size, advance, offset, zone)
-    size_ms = milliseconds(size, "a window's length", least_ms=1)
-    advance_ms = milliseconds(advance, "the advance of a window", least_ms=1)
-    check_advance(size_ms, advance_ms, size, advance)
-    offset_ms = milliseconds(offset, "a window's offset", least_ms=None) % advance_ms
-    return HoppingWindows(size_ms, advance_ms, offset_ms)
-
-
-def check_advance(size: int, advance: int, size_said: object, advance_said: object) -> None:
-    """Refuses windows with gaps between them, and those of which a record has too many."""
-    if advance > size:
-        raise UsageError(
-            f"windows of {size_said} that advance by {advance_said} leave out what is between them",
-            hint="Let them advance by at most their size, and filter what is not wanted",
-        )
-    if size > advance * WINDOWS_OF_ONE_RECORD_MAX:
-        raise UsageError(
-            f"windows of {size_said} that advance by {advance_said} put each record into "
-            f"{-(-size // advance)} windows, more than {WINDOWS_OF_ONE_RECORD_MAX}",
-            hint="Let them advance further, or use sliding(…), whose windows begin and end with "
-            "records",
-        )

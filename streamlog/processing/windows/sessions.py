@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streamlog.processing.windows.tumbling import milliseconds
+from streamlog.processing.declaration import check_span
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -38,4 +38,4 @@ def sessions(gap: timedelta) -> SessionWindows:
     >>> sessions(timedelta(minutes=30))
     SessionWindows(gap_ms=1800000)
     """
-    return SessionWindows(milliseconds(gap, "the gap between sessions", least_ms=1))
+    return SessionWindows(check_span(gap, "the gap between sessions", least_ms=1))

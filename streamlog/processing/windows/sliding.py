@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streamlog.processing.windows.tumbling import milliseconds
+from streamlog.processing.declaration import check_span
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -37,4 +37,4 @@ def sliding(span: timedelta) -> SlidingWindows:
     >>> sliding(timedelta(minutes=5))
     SlidingWindows(span_ms=300000)
     """
-    return SlidingWindows(milliseconds(span, "the span of sliding windows", least_ms=1))
+    return SlidingWindows(check_span(span, "the span of sliding windows", least_ms=1))

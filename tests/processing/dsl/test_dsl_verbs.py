@@ -356,7 +356,10 @@ hour = tumbling(timedelta(hours=1))
         (lambda o, c: o.map("item"), "map takes a function, this is 'item'"),
         (lambda o, c: o.map(coroutine), "is async"),
         (lambda o, c: o.merge(c), "merge takes another stream"),
-        (lambda o, c: o.join("c", lambda a, b: a), "join takes a stream, a table or a global table"),
+        (
+            lambda o, c: o.join("c", lambda a, b: a),
+            "join takes a stream, a table or a global table",
+        ),
         (lambda o, c: o.join(c, lambda a, b: a, how="outer"), "is no kind of join"),
         (lambda o, c: o.window(timedelta(hours=1)), "window takes a kind of window"),
         (lambda o, c: tumbling(timedelta(0)), "at least 1"),

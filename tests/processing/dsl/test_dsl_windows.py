@@ -130,7 +130,7 @@ def test_misuse_teaches_with_the_line() -> None:
     for build, said in [
         (lambda s: s.window(HOUR), "hopping, sliding, sessions"),
         (lambda s: s.window(tumbling(HOUR), emit="sometimes"), 'emit="changes"'),
-        (lambda s: s.window(tumbling(HOUR), grace=3), "grace=timedelta(minutes=5)"),
+        (lambda s: s.window(tumbling(HOUR), grace=3), "grace is 3"),
         (lambda s: s.window(counted, grace=HOUR), "none of their records is ever late"),
         (lambda s: s.window(counted, emit=HOUR), "not come out at intervals"),
         (lambda s: s.window(counted).late(), "time does not close them"),

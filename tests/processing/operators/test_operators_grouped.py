@@ -44,9 +44,7 @@ def step(*aggregates: Aggregate[Any], ports: int = 1, regrouped: bool = False) -
     return GroupStep(aggregates=specs, ports=(specs,) * ports, build=tuple, regrouped=regrouped)
 
 
-COUNTED = step(
-    count(), sum_(lambda v: v or None), min_(lambda v: v), last(lambda v: v), ports=2
-)
+COUNTED = step(count(), sum_(lambda v: v or None), min_(lambda v: v), last(lambda v: v), ports=2)
 
 
 def summed_up(events: list[Event]) -> Row:

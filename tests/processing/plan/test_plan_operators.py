@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlog import Output, Stream, pipeline, tumbling
-from streamlog.processing.dsl.location import caller_location
 from streamlog.processing.dsl.nodes import OperatorNode, SideNode
 from streamlog.processing.errors import PlanError
+from streamlog.processing.location import caller_location
 from streamlog.processing.operators.operator import Operator, Side
 from streamlog.processing.state.row_table import time_name, time_of, token_of
 from streamlog.testing import drive

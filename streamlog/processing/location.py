@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_ENGINE = str(Path(__file__).parent.parent)
+_ENGINE = str(Path(__file__).parent)
 _CALLS_MAX = 50
 """Frames of the engine between a verb and the user's call; far fewer in truth."""
 
