@@ -6,10 +6,9 @@ only if it is still there then. Both tables go by steps of time, at whose multip
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-
-from sortedcontainers import SortedDict
 
 from streamlog.processing.operators.join_rows import (
     Waiting,
@@ -40,11 +39,15 @@ class _TimedRows(RowTable):
     def __init__(self, context: OperatorContext, number: int) -> None:
         super().__init__(context.store, context.store_id, number)
         self._first = b""
+        self._next = b""
+        """No row has a name before it, as far as `_first` has not passed it already."""
 
     def _note(self, rows: Mapping[bytes, bytes]) -> None:
         if rows:
             self.put_all(rows)
-            self._first = min(self._first, min(rows))
+            least = min(rows)
+            self._first = min(self._first, least)
+            self._next = min(self._next, least)
 
     def _take(self, until: int) -> list[tuple[bytes, bytes]]:
         """Takes the rows of times before `until` out.
@@ -52,9 +55,13 @@ class _TimedRows(RowTable):
         What was taken before is not looked through again: it stays on the disk until a checkpoint.
         """
         end = time_name(until)
+        if end <= self._next:
+            return []
         found = list(self.scan(self._first, end))
         if until < FAR_FUTURE:
             self._first = end
+            if not found:
+                self._next = self.next_name(end)
         self.delete_all([name for name, _ in found])
         return found
 
@@ -73,7 +80,9 @@ class Agenda(_TimedRows):
     def __init__(self, context: OperatorContext, number: int, step_ms: int) -> None:
         super().__init__(context, number)
         self._step_ms = step_ms
-        self._fresh: SortedDict[int, set[bytes]] = SortedDict()
+        self._fresh: dict[int, set[bytes]] = {}
+        self._steps: list[int] = []
+        """A heap of those of `_fresh`."""
 
     def add(self, time: int, name: bytes) -> None:
         """Has a name looked at when a time has passed."""
@@ -81,15 +90,18 @@ class Agenda(_TimedRows):
         names = self._fresh.get(step)
         if names is None:
             self._fresh[step] = {name}
+            heappush(self._steps, step)
         else:
             names.add(name)
 
     def take(self, until: int) -> list[tuple[int, bytes]]:
         """Returns steps that begin before a time, with what to look at, in order; each once."""
         found = {(time_of(name), name[8:]) for name, _ in self._take(until)}
-        while self._fresh and self._fresh.peekitem(0)[0] < until:
-            step, names = self._fresh.popitem(0)
-            found.update((step, name) for name in names)
+        steps = self._steps
+        while steps and steps[0] < until:
+            step = heappop(steps)
+            for name in self._fresh.pop(step):
+                found.add((step, name))
         return sorted(found)
 
     def changes(self) -> list[Change]:
@@ -97,9 +109,11 @@ class Agenda(_TimedRows):
         rows: dict[bytes, bytes] = {}
         for step, names in self._fresh.items():
             begin = time_name(step)
-            rows.update((begin + name, b"") for name in names)
+            for name in names:
+                rows[begin + name] = b""
         self._note(rows)
         self._fresh.clear()
+        self._steps.clear()
         return super().changes()
 
 
@@ -121,7 +135,9 @@ class WaitingRows(_TimedRows):
         super().__init__(context, number)
         self._decode = waiting_decoder(value_type)
         self._step_ms = step_ms
-        self._fresh: SortedDict[int, list[Due]] = SortedDict()
+        self._fresh: dict[int, list[Due]] = {}
+        self._steps: list[int] = []
+        """A heap of those of `_fresh`."""
 
     def add(
         self, due: int, timestamp: int, token: bytes, writer: int, record: Waiting[Any]
@@ -131,6 +147,7 @@ class WaitingRows(_TimedRows):
         records = self._fresh.get(step)
         if records is None:
             records = self._fresh[step] = []
+            heappush(self._steps, step)
         records.append((due, timestamp, token, writer, record))
 
     def take(self, until: int) -> list[Due]:
@@ -143,10 +160,12 @@ class WaitingRows(_TimedRows):
             due, timestamp = time_of(name), time_of(name, 8)
             token, writer = name[16:-4], writer_in(name, len(name) - 4)
             found += [(due, timestamp, token, writer, each) for each in self._decode(row)]
-        while self._fresh and self._fresh.peekitem(0)[0] < until:
-            found += self._fresh.popitem(0)[1]
-        # Sorting is stable: what is equal stays in the order in which it came.
-        found.sort(key=itemgetter(0, 1, 2, 3))
+        steps = self._steps
+        while steps and steps[0] < until:
+            found += self._fresh.pop(heappop(steps))
+        if len(found) > 1:
+            # Sorting is stable: what is equal stays in the order in which it came.
+            found.sort(key=itemgetter(0, 1, 2, 3))
         return found
 
     def changes(self) -> list[Change]:
@@ -164,4 +183,5 @@ class WaitingRows(_TimedRows):
             encoded[name] = encode_row(waiting)
         self._note(encoded)
         self._fresh.clear()
+        self._steps.clear()
         return super().changes()

@@ -21,7 +21,7 @@ from streamlog.processing.operators.join_rows import (
 from streamlog.processing.state.row_table import RowTable, time_name, time_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from streamlog.processing.dsl.nodes import RuntimeType
     from streamlog.processing.operators.operator import OperatorContext
@@ -116,21 +116,24 @@ class PartnerRows(RowTable):
 
     def take(
         self, side: int, token: bytes, first: int, last: int
-    ) -> Iterator[tuple[int, int, Waiting[Any]]]:
+    ) -> list[tuple[int, int, Waiting[Any]]]:
         """Takes out what waits from one time to another: time, writer and record."""
         prefix = _SIDES[side] + token
         held = self._of(prefix)
-        begin, end = bisect_left(held.moments, (first,)), bisect_left(held.moments, (last + 1,))
-        taken = list(zip(held.moments[begin:end], held.slots[begin:end], strict=True))
-        del held.moments[begin:end], held.slots[begin:end]
-        if not held.moments:
-            del self._held[prefix]
-            self._touched.discard(prefix)
-        for moment, slot in taken:
+        moments, slots = held.moments, held.slots
+        begin, end = bisect_left(moments, (first,)), bisect_left(moments, (last + 1,))
+        taken: list[tuple[int, int, Waiting[Any]]] = []
+        for index in range(begin, end):
+            time, writer = moments[index]
+            slot = slots[index]
             if slot.written:
-                self.delete(_name(prefix, moment))
+                self.delete(_name(prefix, moments[index]))
             for record in slot.records:
-                yield *moment, record
+                taken.append((time, writer, record))
+        # A key of which nothing is left stays: it is known then that nothing is on disk.
+        del moments[begin:end]
+        del slots[begin:end]
+        return taken
 
     def changes(self) -> list[Change]:
         """Returns what the next checkpoint has to write."""
@@ -146,7 +149,7 @@ class PartnerRows(RowTable):
     def _of(self, prefix: bytes) -> _Held:
         held = self._held.get(prefix)
         if held is None:
-            if len(self._held) >= KEYS_KEPT_MAX:
+            if len(self._held) >= KEYS_KEPT_MAX + len(self._touched):
                 self._held = {name: self._held[name] for name in self._touched}
             held = self._held[prefix] = _Held()
             decode, size = self._decode[prefix[0]], len(prefix)

@@ -136,6 +136,8 @@ class Spans(RowTable):
         self._removed: list[bytes] = []
         self._passed: int | None = None
         """What is due up to here on disk has been taken since the operator was made."""
+        self._next_due = b""
+        """No row of dues that has not been taken has a name before it."""
 
     def of(self, key: bytes | None) -> KeySpans:
         """Returns the spans of a key, to be changed."""
@@ -163,10 +165,15 @@ class Spans(RowTable):
     def due_through(self, time: int) -> list[KeySpans]:
         """Returns the keys that may be due at a time; each has to be scheduled again."""
         found: dict[bytes | None, KeySpans] = {}
-        begin = b"" if self._passed is None else time_name(self._passed + 1)
-        for name, row in list(self.dues.scan(begin, time_name(time + 1))):
-            each = self._of_due(name, row)
-            found[each.key] = each
+        end = time_name(time + 1)
+        if end > self._next_due:
+            begin = b"" if self._passed is None else time_name(self._passed + 1)
+            rows = list(self.dues.scan(begin, end))
+            for name, row in rows:
+                each = self._of_due(name, row)
+                found[each.key] = each
+            if not rows:
+                self._next_due = self.dues.next_name(end)
         self._passed = time
         while self._heap and self._heap[0][0] <= time:
             due, _ = heappop(self._heap)
@@ -246,6 +253,7 @@ class Spans(RowTable):
         self._heap = []
         self._waiting = {}
         self._passed = None
+        self._next_due = b""
         while self._kept_count > KEPT_SPANS_MAX:
             # Those that changed longest ago go first.
             self._kept_count -= len(self._kept.pop(next(iter(self._kept))).spans)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 NAME_SIZE_MAX: Final = 490
 """LMDB's keys have at most 511 bytes; the history's prefix takes 9, ours 5."""
+NO_NAME: Final = b"\xff" * (NAME_SIZE_MAX + 1)
+"""Behind all names."""
 KEY_SIZE_MAX: Final = 400
 CLEAN_ROWS_MAX: Final = 50_000
 """Rows on disk that one table keeps in memory as well; beyond it they are forgotten all at once."""
@@ -179,6 +181,11 @@ class RowTable:
         """Returns the row with the smallest name."""
         return next(self.scan_prefix(b""), None)
 
+    def next_name(self, begin: bytes) -> bytes:
+        """Returns the smallest name from `begin` on; `NO_NAME`, which is behind all, if none is."""
+        found = next(self.scan(begin, NO_NAME), None)
+        return NO_NAME if found is None else found[0]
+
     def changes(self) -> list[Change]:
         """Returns what the next checkpoint has to write."""
         return [(self._prefix + name, row) for name, row in self._changed.items()]
@@ -203,5 +210,5 @@ def after_prefix(prefix: bytes) -> bytes:
     """
     shortened = prefix.rstrip(b"\xff")
     if not shortened:
-        return b"\xff" * (NAME_SIZE_MAX + 1)
+        return NO_NAME
     return shortened[:-1] + bytes([shortened[-1] + 1])

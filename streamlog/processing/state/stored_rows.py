@@ -55,7 +55,7 @@ class StoredRows:
 
         It must be over before the next write.
         """
-        with translated(self.folder):
+        try:
             cursor = self._read().cursor(self._rows)
             if cursor.set_range(begin):
                 for name, value in cursor:
@@ -63,6 +63,9 @@ class StoredRows:
                         break
                     yield name, value
             cursor.close()
+        except Exception:
+            with translated(self.folder):
+                raise
 
     def distinct_prefixes(self, prefix: bytes, size: int) -> list[bytes]:
         """Returns the different first `size` bytes of the names that begin with a prefix.
