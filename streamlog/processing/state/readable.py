@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from streamlog.processing.operators.accumulators import Mean, Sum
 from streamlog.processing.operators.event_time import TIMESTAMP_MAX_MS, TIMESTAMP_MIN_MS
 from streamlog.processing.state.keys import (
     DECISIONS_ID,
@@ -51,10 +52,11 @@ class Store:
         return int(match[1]) if match and " emit=" not in self.layout else None
 
     @property
-    def fields(self) -> list[str]:
-        """The names of a plain window's aggregates."""
+    def fields(self) -> dict[str, str]:
+        """The kinds of a plain window's aggregates, by name."""
         match = _PLAIN_WINDOW.fullmatch(self.layout)
-        return [each.partition("=")[0] for each in match[2].split()] if match else []
+        pairs = [each.split("=", 1) for each in match[2].split()] if match else []
+        return {pair[0]: pair[-1] for pair in pairs}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ def readable(store: Store, name: bytes, value: bytes) -> ReadableRow:
             key=text_of(key),
             start_ms=end_ms - size_ms,
             end_ms=end_ms,
-            value=_with_names(store.fields, _contents(contents)),
+            value=_results(store.fields, _decoded(contents)),
         )
     key, times, rest = _parsed(name[STORE_ID_SIZE + 1 :])
     return ReadableRow(
@@ -152,10 +154,14 @@ def _parsed(name: bytes) -> tuple[bytes | None, list[int], bytes]:
 
 
 def _contents(data: bytes) -> object:
+    return _plain(_decoded(data))
+
+
+def _decoded(data: bytes) -> object:
     if not data:
         return None
     try:
-        return _plain(msgspec.msgpack.decode(data))
+        return msgspec.msgpack.decode(data)
     except (msgspec.MsgspecError, ValueError):
         return text_of(data)
 
@@ -173,7 +179,34 @@ def _plain(value: Any) -> object:  # noqa: ANN401 (whatever was encoded)
     return value
 
 
-def _with_names(names: list[str], contents: object) -> object:
-    if isinstance(contents, list) and len(contents) == len(names):
-        return dict(zip(names, contents, strict=True))
-    return contents
+def _results(kinds: dict[str, str], contents: object) -> object:
+    """What the aggregates of a row have come to, by field; what is no row stays as it is."""
+    if not isinstance(contents, list) or len(contents) != len(kinds):
+        return contents
+    return {
+        field: _result(kind, state)
+        for (field, kind), state in zip(kinds.items(), contents, strict=True)
+    }
+
+
+def _result(kind: str, state: Any) -> object:  # noqa: ANN401 (as `Accumulator.state` has it)
+    """What one aggregate has come to; of a kind that is not known here, its state."""
+    try:
+        if kind in ("sum", "mean"):
+            accumulator = Sum() if kind == "sum" else Mean()
+            accumulator.restore(state)
+            return accumulator.result()
+        if kind in ("min", "max"):
+            return None if state is None else _kept(state)
+        if kind in ("first", "last"):
+            return None if state is None else _kept(state[2])
+    except (TypeError, ValueError, IndexError, msgspec.MsgspecError):
+        pass
+    return _plain(state)
+
+
+def _kept(dumped: Any) -> object:  # noqa: ANN401 (as `ValueCodec.dump` has it)
+    tag, value = dumped
+    if tag == 1:
+        return _plain(msgspec.msgpack.decode(value))
+    return int(value, 16) if tag == 2 else _plain(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from streamlog.processing.operators.specs import AggregateSpec, row_factory
 from streamlog.processing.state.keys import row_name, row_value, store_id, window_prefix
 from streamlog.processing.state.readable import Store, readable, stores_of
 from streamlog.processing.state.row_table import time_name, token_of
@@ -41,3 +42,23 @@ def test_stores_are_those_of_the_layout_and_the_decisions() -> None:
     assert [each.name for each in stores_of(layout)] == ["totals", "(decisions)"]
     assert PLAIN.window_ms == 60_000
     assert Store("w", b"", "tumbling(60000 ms) emit=changes count").window_ms is None
+
+
+def test_a_windows_aggregates_are_shown_as_what_they_have_come_to() -> None:
+    kinds = {"n": "count", "total": "sum", "middle": "mean", "least": "min", "newest": "last"}
+    specs = [AggregateSpec(field, kind, None) for field, kind in kinds.items()]
+    row = row_factory(specs).new()
+    for time, number in enumerate((3, 5, 2**70)):
+        row.add((1, number, number, number, f"number {number}"), time, 0)
+    layout = "tumbling(1000 ms) " + " ".join(f"{field}={kind}" for field, kind in kinds.items())
+    store = Store("totals", store_id("totals"), layout)
+    name = row_name(window_prefix(store.identity, 2_000), b"UA")
+    shown = readable(store, name, row_value(b"UA", row.encode()))
+    assert (shown.key, shown.start_ms, shown.end_ms) == ("UA", 1_000, 2_000)
+    assert shown.value == {
+        "n": 3,
+        "total": 8 + 2**70,
+        "middle": (8 + 2**70) / 3,
+        "least": 3,
+        "newest": f"number {2**70}",
+    }
