@@ -41,6 +41,7 @@ from streamlog.processing.worker.copies import find_copies
 from streamlog.processing.worker.ending import watch_for_the_end
 from streamlog.processing.worker.garbage import seldom_collected
 from streamlog.processing.worker.keeper import keep_copies
+from streamlog.processing.worker.left_behind import refuse_to_leave_behind
 from streamlog.processing.worker.pipeline_worker import PipelineWorker
 from streamlog.processing.worker.setting import Setting
 from streamlog.processing.worker.slots import take_seat
@@ -263,6 +264,7 @@ async def _settle(
     """Finds and creates the topics, and settles where the state lives."""
     admin = Admin(client)
     cluster = await admin.describe_cluster()
+    await refuse_to_leave_behind(admin, plan)
     names = (*plan.source_topics, *plan.table_topics)
     sources = await find_sources(admin, names, config.awaited - {*plan.output_topics})
     topics = await ensure_topics(admin, plan.topic_specs(sources.partition_counts))

@@ -104,9 +104,9 @@ class StepCounter(trio.abc.Instrument):
 
 async def heartbeats_pass(it: Cluster, number: int) -> None:
     """Waits until the worker has said so often that it lives: every third of a second."""
-    target = it.broker.statistics().requests_by_api["HEARTBEAT"] + number
+    target = it.broker.statistics().requests_by_api.get("HEARTBEAT", 0) + number
     with trio.fail_after(60):
-        while it.broker.statistics().requests_by_api["HEARTBEAT"] < target:  # noqa: ASYNC110
+        while it.broker.statistics().requests_by_api.get("HEARTBEAT", 0) < target:  # noqa: ASYNC110
             await trio.sleep(0.05)
 
 
@@ -328,6 +328,31 @@ async def test_state_of_another_version_of_the_pipeline_is_refused(
         assert caught.value.hint is not None
         await it.run(drain=True)
         await it.assert_right()
+
+
+async def test_a_sub_topology_that_is_gone_is_missed_until_its_topics_are_gone_too(
+    tmp_path: Path,
+) -> None:
+    @pipeline(name="totals")
+    def renamed(events: Stream[Event]) -> Output:
+        return (
+            events.key_by(key_of, name="by-its-key")
+            .window(tumbling(timedelta(seconds=1)), grace=timedelta(seconds=1))
+            .aggregate(Total, events=count(), amount=sum_(amount_of), name="totals")
+            .to("totals-out")
+        )
+
+    async with cluster(tmp_path) as it:
+        await it.send_events(200)
+        await it.run()
+        with pytest.raises(LayoutChangedError, match='had a sub-topology "by-key"') as caught:
+            await it.run(renamed)
+        assert 'name="by-key"' in str(caught.value.hint)
+        topics = ["totals.by-key.repartition", "totals.by-key.changelog"]
+        assert f"streamlog topic delete {' '.join(topics)} --execute" in str(caught.value.hint)
+        await it.run()
+        await it.admin.delete_topics(topics)
+        await it.run(renamed)
 
 
 # Pipelines that fail.
