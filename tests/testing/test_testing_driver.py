@@ -127,6 +127,30 @@ def test_a_drained_pipeline_goes_on() -> None:
         assert totals(t.read("sales-per-shop")) == {"a": 40, "b": 40, "c": 40}
 
 
+def test_after_a_drain_everybody_is_waited_for_anew() -> None:
+    with drive(sales_per_shop, partitions=2) as t:
+        send_shops(t)
+        for start in (0, 60):
+            for number in range(start, start + 60):
+                sale = Sale("abc"[number % 3], number)
+                t.send("sales", sale, timestamp=number * 1_000, partition=number % 2)
+            t.drain()
+        assert totals(t.read("sales-per-shop")) == {"a": 40, "b": 40, "c": 40}
+        assert t.late_records == 0
+
+
+def test_a_partition_that_was_drained_and_is_silent_holds_nothing_up() -> None:
+    with drive(sales_per_shop, partitions=2) as t:
+        send_shops(t)
+        for partition in range(2):
+            t.send("sales", Sale("a", 1), timestamp=1_000, partition=partition)
+        t.drain()
+        for minute in (2, 4):
+            t.send("sales", Sale("b", 1), timestamp=minute * 60_000, partition=0)
+        t.wait(timedelta(seconds=10))
+        assert totals(t.read("sales-per-shop")) == {"a": 2, "b": 1}
+
+
 def test_records_go_where_they_are_sent() -> None:
     with drive(sales_per_shop, partitions=3) as t:
         t.send("sales", Sale("a", 1), partition=2)

@@ -41,6 +41,8 @@ class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
     stream_time_ms: int | None = None
     decided: tuple[int, int] = (0, 0)
     """Decisions at the position that had their effect, and the number of their next output."""
+    shifts: dict[str, int] = {}
+    """By topic that it writes: by how much its sequences are shifted; see `worker.position`."""
     drained: bool = False
     writers: tuple[WriterMeta, ...] = ()
     closed_through: dict[str, int] = {}

@@ -6,9 +6,11 @@ when the group has committed that far. Committing comes last in a checkpoint, so
 they wrote to their repartition topics is acknowledged, and the end offsets of those topics, read
 now, are the goal of the next level; and so on down. Nobody has to know who the other workers are.
 
-With `drain`, a sub-topology that reads sources is complete only once each of its tasks has also
-committed that it moved time to the end: the markers which say so are then below the goal that the
-next level gets.
+With `drain`, that is done twice. First everything is read to its end, so that every task has told
+those behind it how far it is, and nobody counts a task as drained any more that was drained before
+and has read on since. Only then do the tasks that read sources move time to the end, and a
+sub-topology that reads sources is complete once each of its tasks has committed that too: the
+markers which say so are then below the goal that the next level gets.
 """
 
 from __future__ import annotations
@@ -52,12 +54,21 @@ class Completion:
     def __init__(self, stages: Sequence[Stage], *, drain: bool) -> None:
         self._stages = tuple(stages)
         self._drain = drain
+        self._is_draining = False
         self._goals: dict[str, dict[Input, int]] = {}
         self._complete: set[str] = set()
 
     @property
     def complete(self) -> bool:
         """Whether everything was read to its end."""
+        return self._all_read() and self._is_draining == self._drain
+
+    @property
+    def may_drain(self) -> bool:
+        """Whether everything was read once, so that tasks which read sources may drain."""
+        return self._is_draining
+
+    def _all_read(self) -> bool:
         return len(self._complete) == len(self._stages)
 
     def wanted_ends(self) -> list[Input]:
@@ -92,13 +103,23 @@ class Completion:
             goals = self._goals.get(stage.name)
             if goals is None or stage.name in self._complete:
                 continue
-            must_drain = self._drain and not stage.upstream
+            must_drain = self._is_draining and not stage.upstream
             if all(
                 _reached(committed.get(key), goal, must_drain=must_drain)
                 for key, goal in goals.items()
             ):
                 self._complete.add(stage.name)
-        return len(self._complete) > before
+        progress = len(self._complete) > before
+        if self._all_read() and self._drain and not self._is_draining:
+            self._begin_draining()
+        return progress
+
+    def _begin_draining(self) -> None:
+        """Begins anew; only what is to be read of the sources stays as it was settled."""
+        self._is_draining = True
+        self._complete.clear()
+        sources = {stage.name for stage in self._stages if not stage.upstream}
+        self._goals = {name: goals for name, goals in self._goals.items() if name in sources}
 
 
 def _reached(committed: Committed | None, goal: int, *, must_drain: bool) -> bool:

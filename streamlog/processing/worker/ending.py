@@ -41,7 +41,7 @@ def stages_of(setting: Setting) -> list[Stage]:
 async def watch_for_the_end(
     setting: Setting, member: GroupMember, take_overs: TakeOvers, worker: PipelineWorker
 ) -> None:
-    """Sets `worker.finished` once everything is read; has source tasks drain when they have.
+    """Sets `worker.finished` once everything is read; has source tasks drain when all is.
 
     It waits until this worker's share is restored, also if there is nothing to read: a run that
     could not go on with its state says so.
@@ -63,7 +63,7 @@ async def watch_for_the_end(
             ends = await _ends(Admin(setting.client), wanted)
             span = setting.config.span
             completion.set_ends({key: span.narrow(key, *extent) for key, extent in ends.items()})
-        if setting.config.drain:
+        if completion.may_drain:
             await worker.drain_where_read(
                 lambda task: (
                     not setting.sub_topology(task.id.sub_topology).upstream and goal_reached(task)

@@ -26,7 +26,7 @@ from streamlog.processing.state.keys import store_id
 from streamlog.processing.state.rows import WindowRows
 from streamlog.processing.worker.batch import Batch
 from streamlog.processing.worker.outbox import Outbox, TooManyOutputsError
-from streamlog.processing.worker.position import NO_TIME, TIME_MARKER, writer_id
+from streamlog.processing.worker.position import NO_TIME, writer_id
 from streamlog.processing.worker.writers import assign, boundary, next_break
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ class Flow:
                 writer_id(write.input_index, partition),
                 epoch,
             )
+            self._outboxes[write.topic].shift = store.meta.shifts.get(write.topic, 0)
         self._time_before = NO_TIME
         self._said: set[str] = set()
 
@@ -400,16 +401,30 @@ class Flow:
         for topic in self._writes:
             self._outboxes[topic].begin_decided(offset, number)
 
-    def decided(self) -> int:
-        """Returns how many outputs decisions behind the last input have caused in one topic."""
-        return max((self._outboxes[topic].decided() for topic in self._writes), default=0)
+    def end_decided(self, offset: int) -> int:
+        """Returns how many outputs decisions behind the input at `offset` have caused in a topic.
+
+        From here on all topics count as if it were so many in each, as they do after a restart.
+        """
+        number = max((self._outboxes[topic].decided() for topic in self._writes), default=0)
+        self.begin_decided(offset, number)
+        return number
+
+    def settle(self) -> None:
+        """No more comes of the last input, nor of decisions behind it."""
+        for topic in self._writes:
+            self._outboxes[topic].settle()
+
+    @property
+    def shifts(self) -> dict[str, int]:
+        """By topic: by how many blocks sequences are shifted, where they are."""
+        shifts = {topic: self._outboxes[topic].shift for topic in self._writes}
+        return {topic: shift for topic, shift in shifts.items() if shift}
 
     def mark(self, offset: int, time: int, kind: int) -> bool:
         """Tells stream time to all partitions of all repartition topics; False if there is none."""
         for topic, write in self._writes.items():
-            lagging = _lagging(time, write.lag_ms)
-            if lagging != NO_TIME or kind != TIME_MARKER:
-                self._outboxes[topic].mark(offset, lagging, kind)
+            self._outboxes[topic].mark(offset, _lagging(time, write.lag_ms), kind)
         return bool(self._writes)
 
     def _fail(self, node: Node, offset: int, error: Exception) -> NoReturn:

@@ -17,7 +17,6 @@ from streamlog.processing.worker.position import (
     MARKER_HEADER,
     NO_TIME,
     OFFSET_MAX,
-    OUTPUTS_MAX,
     POSITION,
     TIMED_POSITION,
 )
@@ -26,6 +25,8 @@ from streamlog.records.murmur2 import partition_of
 if TYPE_CHECKING:
     from streamlog.records.columns import Headers
 
+NO_OFFSET: Final = -2
+"""What comes before the first input has the offset -1."""
 PARTITIONS_CACHED_MAX: Final = 100_000
 """Keys whose partition is remembered; beyond that they are forgotten all at once."""
 
@@ -35,7 +36,7 @@ _pack_timed: Final = TIMED_POSITION.pack
 
 
 class TooManyOutputsError(Exception):
-    """One input caused more outputs than sequences can number; its arguments: offset, message."""
+    """There are no numbers left for outputs; its arguments: offset, message."""
 
 
 class Collector:
@@ -104,12 +105,15 @@ class Outbox:
         own_partition: The task's; where records without a key go in a topic of results.
         writer: The id under which the task writes a repartition topic; -1 in a topic of results.
         epoch: The owner's epoch.
+
+    Attributes:
+        shift: How many blocks of sequences inputs have needed so far beyond their own.
     """
 
     __slots__ = (
         "_epoch",
         "_index",
-        "_index_end",
+        "_is_decided",
         "_keyless",
         "_offset",
         "_partition_count",
@@ -117,6 +121,7 @@ class Outbox:
         "_piles",
         "_writer",
         "count",
+        "shift",
         "topic",
     )
 
@@ -133,9 +138,10 @@ class Outbox:
             self._keyless = partition_of(b"", partition_count)
         self._partitions: dict[bytes, int] = {}
         self._piles: list[Pile | None] = [None] * partition_count
-        self._offset: int = -1
+        self.shift: int = 0
+        self._offset: int = NO_OFFSET
         self._index: int = 0
-        self._index_end: int = OUTPUTS_MAX
+        self._is_decided: bool = False
 
     def scatter(
         self,
@@ -157,7 +163,7 @@ class Outbox:
             lag_ms: How far what is written may be behind both.
 
         Raises:
-            TooManyOutputsError: If one input caused more than can be numbered.
+            TooManyOutputsError: If there are no numbers left.
         """
         keys = collector.keys
         values = collector.values
@@ -196,9 +202,11 @@ class Outbox:
             offset: Of the last input.
             number: How many outputs decisions behind that input have caused before.
         """
+        if not self._is_decided:
+            self.settle()
         self._offset = offset
         self._index = DRAIN_INDEX + number - 1
-        self._index_end = OUTPUTS_MAX
+        self._is_decided = True
 
     def decided(self) -> int:
         """Returns how many outputs decisions behind the last input have caused."""
@@ -206,7 +214,8 @@ class Outbox:
 
     def mark(self, offset: int, time: int, kind: int) -> None:
         """Puts a marker into every partition: all that inputs up to `offset` caused is before."""
-        marker = MARKER.pack(self._writer, self._epoch, offset << INDEX_BITS, time, kind)
+        sequence = offset + self.shift + self._spilled() << INDEX_BITS
+        marker = MARKER.pack(self._writer, self._epoch, sequence, time, kind)
         headers: Headers = ((MARKER_HEADER, marker),)
         for partition in range(self._partition_count):
             pile = self._pile(partition)
@@ -242,16 +251,29 @@ class Outbox:
             self._piles[partition] = pile
         return pile
 
+    def settle(self) -> None:
+        """No more comes of the last input, nor of decisions behind it: others are next."""
+        self.shift += self._spilled()
+        self._offset = NO_OFFSET
+        self._index = 0
+        self._is_decided = False
+
+    def _spilled(self) -> int:
+        """Returns how many blocks the last input has needed so far beyond its own."""
+        if self._is_decided:
+            return self._index >> INDEX_BITS
+        # What is decided behind it has to find the second half of a block free.
+        return self._index + DRAIN_INDEX >> INDEX_BITS
+
     def _next_sequence(self, offset: int) -> int:
         if offset == self._offset:
             self._index += 1
         else:
+            self.settle()
             self._offset = offset
-            self._index = 0
-            self._index_end = DRAIN_INDEX
-        if self._index >= self._index_end or offset >= OFFSET_MAX:
+        block = offset + self.shift
+        if block >= OFFSET_MAX:
             raise TooManyOutputsError(
-                offset,
-                f"one input caused more than {self._index_end:,} records in topic {self.topic}",
+                offset, f"there are no numbers left for records in topic {self.topic}"
             )
-        return offset << INDEX_BITS | self._index
+        return (block << INDEX_BITS) + self._index

@@ -4,7 +4,7 @@ Every record has a header `streamlog`:
 
     writer         int32   input topic's number << 16 | partition, of the input that caused it
     epoch          int32   of the owner who wrote it
-    sequence       int64   input offset << 20 | number among the outputs of that input
+    sequence       int64   (input offset + shift) << 20, and the number among the input's outputs
     stream time    int64   the writer's, in milliseconds, when the input was processed
     record time    int64   only where it differs: the time by which the record's lateness is judged
 
@@ -13,7 +13,10 @@ theirs, while a record's lateness goes by the time of whoever wrote it first, so
 depend on how the writers' records were mixed.
 
 The sequence is a function of the log alone, so a writer that repeats itself after a crash repeats
-its sequences, and the reader drops them.
+its sequences, and the reader drops them. Each input has a block of 2**20 numbers: the first half is
+for what it causes itself, the second for what is decided behind it (a drain, silence). An input
+that needs more, since it closes a million windows, goes on into the blocks behind its own, and all
+later inputs are *shifted* by so many blocks. The shift is part of the writer's checkpoints.
 
 A marker is a record without key and value and with a header `streamlog.marker`: the same fields
 (the sequence is that of the last input consumed) and one byte more, its kind: 0 tells stream time,
@@ -37,10 +40,10 @@ NO_TIME: Final = -(2**62)
 """A writer that has not seen a record has no stream time."""
 
 INDEX_BITS: Final = 20
-OUTPUTS_MAX: Final = 1 << INDEX_BITS
-"""Outputs that one input may cause in one topic."""
+BLOCK: Final = 1 << INDEX_BITS
+"""Numbers of an input that causes no more outputs than most."""
 OFFSET_MAX: Final = 1 << 43
-"""Beyond it, sequences do not fit."""
+"""Of an input, with its shift. Beyond it, sequences do not fit."""
 DRAIN_INDEX: Final = 1 << 19
 """Outputs of a drain are numbered from here: the last input before it has used lower numbers."""
 

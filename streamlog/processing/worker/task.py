@@ -112,11 +112,14 @@ class Task:
         self._intake = Intake(self._reader, self._flow, self._desk)
         self._letters_to = (sub.dead_letter_topic, partition_counts)
         applied, self._decided = meta.decided
+        if self._decided:
+            self._flow.begin_decided((self._next or 0) - 1, self._decided)
         self._decisions = Decisions(store, self._next or 0, applied)
         self._silence = Silence(options.idle, options.quiet)
         self._drained = meta.drained
         self._open_rows = meta.open_rows
-        self._marked_time = NO_TIME
+        self._marked_time = None if meta.drained else NO_TIME
+        """What others were told last; `None`: that no more will come."""
         self._records_in = 0
         self._pending: Checkpoint | None = None
         self._prepared: Prepared | None = None
@@ -236,6 +239,7 @@ class Task:
         if position != self._next:
             self._next = position
             self._decided = 0
+            self._flow.settle()
             self._decisions.move(position)
 
     def _break(self, each: Break) -> None:
@@ -244,6 +248,7 @@ class Task:
         if each.drained:
             self._flow.close_all(each.cause)
             self._flow.mark(each.cause, each.time, DRAIN_MARKER)
+            self._marked_time = None
 
     def drain(self) -> None:
         """Moves time to the end: no more will come from this task's source. Repeats are no-ops."""
@@ -256,7 +261,9 @@ class Task:
         last = self._next - 1
         self._flow.begin_decided(last, self._decided)
         self._flow.close_all(last)
+        self._decided = self._flow.end_decided(last)
         self._flow.mark(last, self._reader.time, DRAIN_MARKER)
+        self._marked_time = None
         self._failed = False
         self._drained = True
 
@@ -270,16 +277,17 @@ class Task:
             caught_up: Whether all that is in the log has been read.
         """
         self._assert_usable()
-        if self._decisions.waiting or self._drained:
+        if self._decisions.waiting:
             return
         due = self._flow.next_tick()
-        if due is not None and due <= now_ms:
+        if due is not None and due <= now_ms and not self._drained:
             self._decisions.take((WALL, now_ms))
         if self._reader.writers:
             return
         time = self._reader.time
         verdict = self._silence.look(now_ms, time, caught_up=caught_up)
-        if verdict.time is not None and self._flow.waits_for(time, verdict.time):
+        goes_on = verdict.time is not None and not self._drained
+        if goes_on and verdict.time is not None and self._flow.waits_for(time, verdict.time):
             self._decisions.take((TIME, verdict.time))
         elif verdict.fell_idle:
             self._next = self._next or 0
@@ -299,7 +307,7 @@ class Task:
                 self._flow.close(time, last)
             else:
                 self._flow.tick(moment, last)
-        self._decided = self._flow.decided()
+        self._decided = self._flow.end_decided(last)
         self._failed = False
 
     # Outputs.
@@ -329,10 +337,13 @@ class Task:
         return batches
 
     def emit_markers(self) -> None:
-        """Tells stream time to all partitions of what is written, if it moved since the last."""
+        """Tells stream time to all partitions of what is written, if it moved since the last.
+
+        A task that reads on after a drain tells it in any case: others take it as drained no more.
+        """
         self._at_checkpoint = True
         time = self._reader.time
-        if time != NO_TIME and time != self._marked_time and self._next is not None:
+        if not self._drained and time != self._marked_time and self._next is not None:
             self._marked_time = time
             self._flow.mark(self._next - 1, time, TIME_MARKER)
 
@@ -396,6 +407,7 @@ class Task:
             positions=positions,
             stream_time_ms=_known(self._reader.time),
             decided=(self._decisions.applied, self._decided),
+            shifts=self._flow.shifts,
             drained=self._drained,
             writers=tuple(
                 WriterMeta(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from streamlog.processing.worker.position import HEADER, MARKER_HEADER, OUTPUTS_MAX, TIME_MARKER
+from streamlog.processing.worker.position import BLOCK, HEADER, MARKER_HEADER, TIME_MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +47,7 @@ def without_withdrawn(columns: Columns, withdrawn: Mapping[int, tuple[Withdrawal
             writer, epoch, sequence = _WHO.unpack_from(data)
             if name == MARKER_HEADER and data[-1] != TIME_MARKER:
                 # It comes behind everything that the last input had caused.
-                sequence += OUTPUTS_MAX - 1
+                sequence += BLOCK - 1
             rules = withdrawn.get(writer, ())
             if any(epoch <= rule[0] and sequence >= rule[1] for rule in rules):
                 continue

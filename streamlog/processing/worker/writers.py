@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from streamlog.processing.worker.position import (
+    BLOCK,
     DRAIN_MARKER,
     HEADER,
     IDLE_MARKER,
@@ -31,7 +32,6 @@ from streamlog.processing.worker.position import (
     MARKER_SIZE,
     NO_SEQUENCE,
     NO_TIME,
-    OUTPUTS_MAX,
     POSITION,
     POSITION_SIZE,
     TIME_MARKER,
@@ -204,7 +204,10 @@ class Writers:
             if marker >= 0 or sequence > writer.sequence:
                 if time > writer.time:
                     self._advance(writer, time)
-                writer.drained = marker == DRAIN_MARKER or (marker >= 0 and writer.drained)
+                # Whoever reads on after a drain says so by whatever comes next but silence.
+                writer.drained = marker == DRAIN_MARKER or (
+                    marker == IDLE_MARKER and writer.drained
+                )
                 self._note_idle(writer, marker == IDLE_MARKER)
                 if marker == DRAIN_MARKER and self.drained():
                     admitted.breaks.append(Break(len(kept), offsets[index], self.time, True))
@@ -219,7 +222,7 @@ class Writers:
                     admitted.times.append(record_time)
                     admitted.task_times.append(self.time)
                 else:
-                    seen = sequence if marker == TIME_MARKER else sequence + OUTPUTS_MAX - 1
+                    seen = sequence if marker == TIME_MARKER else sequence + BLOCK - 1
                     if seen > writer.marked:
                         writer.marked = seen
             index += 1

@@ -41,14 +41,23 @@ def test_an_empty_partition_needs_no_commit_even_when_retention_emptied_it() -> 
     assert completion.complete
 
 
-def test_draining_waits_for_the_markers_of_every_source_task() -> None:
+def test_draining_begins_when_all_is_read_and_waits_for_every_source_task() -> None:
     completion = Completion([SOURCE, BEHIND], drain=True)
     completion.set_ends({("flights", 0): (0, 1), ("flights", 1): (0, 0)})
-    assert not completion.update({("flights", 0): at(1, drained=True)})
+    assert completion.update({("flights", 0): at(1, drained=True)})
+    completion.set_ends({("rep", 0): (0, 2)})
+    # All is read then; what was drained before this run may have to be drained again.
+    before = completion.may_drain
+    assert completion.update({("flights", 0): at(1), ("rep", 0): at(2)})
+    assert (before, completion.may_drain, completion.complete) == (False, True, False)
+    assert completion.goal(("flights", 0)) == 1
     assert not completion.update({("flights", 0): at(1), ("flights", 1): at(0, drained=True)})
+    assert completion.wanted_ends() == []
     assert completion.update(
         {("flights", 0): at(1, drained=True), ("flights", 1): at(0, drained=True)}
     )
+    assert completion.wanted_ends() == [("rep", 0)]
     completion.set_ends({("rep", 0): (0, 3)})
-    completion.update({("rep", 0): at(3)})
+    assert not completion.update({("rep", 0): at(2)})
+    assert completion.update({("rep", 0): at(3)})
     assert completion.complete

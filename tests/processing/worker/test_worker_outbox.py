@@ -6,7 +6,9 @@ import pytest
 
 from streamlog.processing.worker.outbox import Collector, Outbox, TooManyOutputsError
 from streamlog.processing.worker.position import (
+    BLOCK,
     DRAIN_INDEX,
+    DRAIN_MARKER,
     HEADER,
     MARKER,
     MARKER_HEADER,
@@ -96,11 +98,62 @@ def test_a_marker_goes_to_every_partition_behind_what_it_covers() -> None:
         assert MARKER.unpack(data) == (0, 1, 7 << 20, 4, TIME_MARKER)
 
 
-def test_more_outputs_of_one_input_than_can_be_numbered_are_refused() -> None:
+def sequences(outbox: Outbox) -> list[int]:
+    return [each[2] for each in positions(outbox)]
+
+
+def put(outbox: Outbox, offset: int, count: int) -> None:
+    many = collected(*(((b"a", 0),) * count))
+    outbox.scatter(many, [0], [offset], [0], [0], 0)
+
+
+def test_an_input_that_causes_more_than_its_block_holds_shifts_those_behind_it() -> None:
     outbox = Outbox("t", 1, 0, 0, 1)
-    many = collected(*(((b"a", 0),) * DRAIN_INDEX))
-    outbox.scatter(many, [0], [3], [0], [0], 0)
-    with pytest.raises(TooManyOutputsError, match="more than 524,288 records"):
-        outbox.scatter(collected((b"a", 0)), [0], [3], [0], [0], 0)
-    with pytest.raises(TooManyOutputsError):
-        outbox.scatter(collected((b"a", 0)), [0], [OFFSET_MAX], [0], [0], 0)
+    put(outbox, 5, DRAIN_INDEX)
+    put(outbox, 6, 1)
+    assert sequences(outbox)[-2:] == [(5 << 20) + DRAIN_INDEX - 1, 6 << 20]
+    assert outbox.shift == 0
+    put(outbox, 7, DRAIN_INDEX + 1)
+    outbox.begin_decided(7, 0)
+    put(outbox, 7, 1)
+    put(outbox, 8, 1)
+    # What is decided behind an input has the second half of a block, whatever came before it.
+    assert sequences(outbox)[-3:] == [
+        (7 << 20) + DRAIN_INDEX,
+        (8 << 20) + DRAIN_INDEX,
+        9 << 20,
+    ]
+    assert outbox.shift == 1
+
+
+def test_a_drain_of_more_than_a_block_holds_shifts_what_comes_behind_it() -> None:
+    outbox = Outbox("t", 1, 0, 0, 1)
+    outbox.begin_decided(12, 2 * BLOCK - 1)
+    put(outbox, 12, 1)
+    assert outbox.decided() == 2 * BLOCK
+    outbox.mark(12, 0, DRAIN_MARKER)
+    put(outbox, 13, 1)
+    last = (14 << 20) + DRAIN_INDEX - 1
+    # The marker stands for its whole block.
+    assert sequences(outbox) == [14 << 20, last, 15 << 20]
+
+
+def test_an_outbox_that_goes_on_from_a_checkpoint_counts_as_the_first_one_did() -> None:
+    first = Outbox("t", 1, 0, 0, 1)
+    first.begin_decided(1, 3 * BLOCK)
+    first.settle()
+    later = Outbox("t", 1, 0, 0, 2)
+    later.shift = first.shift
+    for outbox in (first, later):
+        outbox.begin_decided(2, BLOCK)
+        put(outbox, 2, 1)
+        put(outbox, 3, 1)
+    found = sequences(first)
+    assert found == sequences(later) == [(5 << 20) + DRAIN_INDEX + BLOCK, 7 << 20]
+
+
+def test_where_numbers_end_nothing_more_is_written() -> None:
+    outbox = Outbox("t", 1, 0, 0, 1)
+    put(outbox, OFFSET_MAX - 1, 1)
+    with pytest.raises(TooManyOutputsError, match="no numbers left"):
+        put(outbox, OFFSET_MAX, 1)

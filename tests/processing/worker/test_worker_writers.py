@@ -9,6 +9,7 @@ import pytest
 from streamlog.processing.worker.position import (
     DRAIN_MARKER,
     HEADER,
+    IDLE_MARKER,
     MARKER,
     MARKER_HEADER,
     NO_TIME,
@@ -124,7 +125,12 @@ def test_all_drained_is_a_break_and_data_takes_it_back() -> None:
     found = admit(writers, marker(0, 7, kind=DRAIN_MARKER), marker(1, NO_TIME, kind=DRAIN_MARKER))
     assert breaks_of(found) == [(0, 101, NO_TIME, True)]
     assert writers.drained()
+    admit(writers, marker(0, 7, kind=IDLE_MARKER))
+    assert writers.drained()
+    # One who tells time reads on, also if nothing has come of it yet.
     admit(writers, marker(0, 8))
+    assert not writers.drained()
+    admit(writers, marker(0, 8, kind=DRAIN_MARKER))
     assert writers.drained()
     admit(writers, record(0, 9, 9))
     assert not writers.drained()
