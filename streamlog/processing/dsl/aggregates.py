@@ -38,6 +38,7 @@ S = TypeVar("S")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 QUANTILE_ACCURACY = 0.01
+_KEEPING_VALUES = frozenset({"first", "last", "min", "max"})
 
 
 class Aggregate(Generic[T_contra]):
@@ -62,6 +63,11 @@ class Aggregate(Generic[T_contra]):
         can_remove: bool = False,
         removing: tuple[str, MakerOf] | None = None,
     ) -> None:
+        if selector is not None and not callable(selector):
+            raise plan_error(
+                f"{kind} takes a function of a value, this is {selector!r}",
+                hint="For example: sum_(lambda order: order.amount)",
+            )
         self.kind = kind
         self.selector = selector
         self.can_merge = can_merge
@@ -80,6 +86,8 @@ class Aggregate(Generic[T_contra]):
             takes_back: Whether values will be taken back.
         """
         kind, maker_of = self.kind, self._maker_of
+        if kind in _KEEPING_VALUES:
+            state_codec(field_type)
         if takes_back and self._removing is not None:
             kind, maker_of = self._removing
         return AggregateSpec(
@@ -315,7 +323,7 @@ def reduce_(
     return Aggregate(
         "reduce",
         None,
-        lambda field_type: partial(Fold, ValueCodec(field_type), functions),
+        lambda field_type: partial(Fold, state_codec(field_type), functions),
         can_remove=remove is not None,
     )
 
@@ -359,7 +367,7 @@ def _sketch(
 
 
 def _ranking(field_type: RuntimeType, *, smallest: bool) -> Maker:
-    codec = ValueCodec(field_type)
+    codec = state_codec(field_type)
     return partial(Ranking, codec, codec, 0, smallest, False)
 
 

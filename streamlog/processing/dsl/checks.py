@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from streamlog.processing.declaration import is_name, plan_error
+from streamlog.processing.declaration import check_count, check_topic_name, is_name, plan_error
 from streamlog.processing.dsl import inference
+
+if TYPE_CHECKING:
+    from streamlog.processing.location import Location
 
 NAME_LENGTH_MAX: Final = 100
 """Names become parts of topic names, which have at most 249 characters."""
@@ -41,6 +44,27 @@ def check_name(name: str | None, function: object, verb: str) -> str:
             hint=f"Use letters, digits, '.', '_' and '-', at most {NAME_LENGTH_MAX} of them",
         )
     return name
+
+
+def check_output(topic: object, partitions: object, serde: object) -> str:
+    """Returns the name of a topic that is written; refuses what `to` cannot use."""
+    if partitions is not None:
+        check_count(partitions, "to(partitions=…)", example='.to("delays", partitions=4)')
+    check_serde(serde, "to(serde=…)")
+    return check_topic_name(topic)
+
+
+def check_serde(serde: object, what: str, *, at: Location | None = None) -> None:
+    """Refuses what is no serde; `None` stands for the default."""
+    verbs = ("encode", "decode", "encode_all", "decode_all")
+    if serde is None or (not isinstance(serde, type) and all(hasattr(serde, v) for v in verbs)):
+        return
+    raise plan_error(
+        f"{what} is {serde!r}, which does not turn values into bytes and back",
+        hint="A serde is an object with encode, decode, encode_all and decode_all, such as "
+        "AvroSerde(Order, schema)",
+        at=at,
+    )
 
 
 def _write(verb: str, example: str) -> str:

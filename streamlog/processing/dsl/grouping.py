@@ -11,6 +11,7 @@ from streamlog.processing.dsl.aggregates import Aggregate
 from streamlog.processing.dsl.change import Change, change_type
 from streamlog.processing.dsl.checks import check_function, check_name
 from streamlog.processing.dsl.graph import Graph, refuse
+from streamlog.processing.dsl.kept_types import SAY_THE_TYPE, kept_serde
 from streamlog.processing.dsl.nodes import FlatMapNode, KeyByNode, OperatorNode, StreamNode
 from streamlog.processing.dsl.result_fields import builder, check_fields
 from streamlog.processing.dsl.table import Table
@@ -52,8 +53,8 @@ class GroupingVerbs(Generic[T]):
         """
         check_function(function, "reduce", "lambda one, other: …")
         row_type = self.node.value_type if to is None else to
-        if row_type is None:
-            raise unknown_type("reduce", "the values", "reduce(function, to=Type)")
+        hint = f"{SAY_THE_TYPE}; or write: .reduce(function, to=Type)"
+        kept_serde(row_type, "reduce keeps the values", hint=hint)
         default = check_name(None, function, "reduce")
         return single(self._grouping(), aggregates.reduce_(function), row_type, name, default)
 
@@ -214,8 +215,7 @@ def group_table(
     if derived and not derived.startswith("by-"):
         derived = f"by-{derived}"
     row_type = table.row_type
-    if row_type is None:
-        raise unknown_type("group_by", "the table's rows", "map(function, to=Type)")
+    kept_serde(row_type, "group_by keeps the table's rows")
     location = caller_location()
     halves = FlatMapNode(
         name=f"changes-{derived}" if derived else "changes",
@@ -326,15 +326,6 @@ def _table(grouping: Grouping, step: GroupStep, row_type: RuntimeType, name: str
     )
     grouping.graph.add(node)
     return Table(grouping.graph, node, row_type)
-
-
-def unknown_type(verb: str, what: str, example: str) -> Exception:
-    """Returns the error for a verb that keeps values of a type that is not known."""
-    return plan_error(
-        f"{verb} keeps {what}, but their type is not known when the program runs",
-        hint="Say it where they are made: .map(function, to=Type), a def with a return annotation, "
-        f"or a lambda that calls the type; or write: .{example}",
-    )
 
 
 def _only(values: list[Value]) -> Value:

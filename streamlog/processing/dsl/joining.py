@@ -6,13 +6,13 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from streamlog.errors import UsageError
 from streamlog.processing.declaration import check_span, plan_error
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.change import change_type, nullable_type
 from streamlog.processing.dsl.checks import check_function, check_name
 from streamlog.processing.dsl.global_table import GlobalTable
-from streamlog.processing.dsl.nodes import JoinNode, KeyByNode, OperatorNode, SourceNode
+from streamlog.processing.dsl.kept_types import kept_serde
+from streamlog.processing.dsl.nodes import JoinNode, KeyByNode, OperatorNode
 from streamlog.processing.dsl.shaping import ShapingVerbs
 from streamlog.processing.dsl.table import Table
 from streamlog.processing.location import caller_location
@@ -23,7 +23,6 @@ from streamlog.processing.operators.join_rows import CLEANING_TICK_MS, tick_of
 from streamlog.processing.operators.table_join import TableJoin, TableJoinSpec
 from streamlog.processing.operators.table_source import LAYOUT, TableSource
 from streamlog.processing.operators.versioned_join import VersionedJoin, VersionedJoinSpec
-from streamlog.serde.msgpack import MsgpackSerde
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,26 +66,12 @@ def check_graph(mine: Graph, other: Graph, handle: object) -> None:
 
 
 def _kept(node: StreamNode, verb: str) -> RuntimeType:
-    """The type of the values of a node, which a join keeps; refused if it is not known."""
+    """The type of the values of a node, which a join keeps; refused if it cannot be."""
     return _checked(node.value_type, node, verb)
 
 
 def _checked(value_type: RuntimeType, node: StreamNode, verb: str) -> RuntimeType:
-    if value_type is None:
-        raise plan_error(
-            f"{verb} keeps values of {node.name} ({node.location}), but their type is not known "
-            "when the program runs",
-            hint="Say it where the values are made: .map(function, to=Type), a def with a return "
-            "annotation, or a lambda that calls the type",
-        )
-    try:
-        MsgpackSerde(cast("type[object]", value_type))
-    except (TypeError, ValueError, NameError, UsageError) as error:
-        raise plan_error(
-            f"{verb} keeps values of {node.name} ({node.location}), and {value_type!r} cannot be "
-            f"read back: {error}",
-            hint="Use a msgspec.Struct, a dataclass or a plain type",
-        ) from error
+    kept_serde(value_type, f"{verb} keeps values of {node.name} ({node.location})")
     return value_type
 
 
@@ -312,15 +297,26 @@ def as_of(
 # Tables.
 
 
-def table_of(graph: Graph, node: StreamNode, name: str | None, row_type: RuntimeType) -> Table[Any]:
+def table_of(
+    graph: Graph,
+    node: StreamNode,
+    name: str | None,
+    row_type: RuntimeType,
+    *,
+    is_input: bool = False,
+) -> Table[Any]:
     """Returns the table of the newest values of a stream; its state is drawn when it is needed."""
-    location = node.location if isinstance(node, SourceNode) else caller_location()
     step = check_name(name, None, f"table-{node.name}")
+    if is_input:
+        hint = f"Remove the parameter, or write: {node.name}.to(…)"
+        begun = graph.begin(f"input {node.name}", hint, at=node.location)
+    else:
+        begun = graph.begin(f"table {step}", 'End it with .to("topic")')
 
     def changes() -> StreamNode:
         source = OperatorNode(
             name=step,
-            location=location,
+            location=begun.location,
             value_type=change_type(_checked(row_type, node, "a table")),
             parents=(node,),
             make=partial(TableSource, row_type=row_type),
@@ -331,7 +327,14 @@ def table_of(graph: Graph, node: StreamNode, name: str | None, row_type: Runtime
         graph.add(source)
         return source
 
-    return Table(graph, changes, row_type, name=name or node.name, versions=lambda: node)
+    return Table(
+        graph,
+        changes,
+        row_type,
+        name=name or node.name,
+        versions=lambda: node,
+        begun=begun,
+    )
 
 
 def join_tables(

@@ -1,4 +1,7 @@
-"""Of which type it is what an aggregate keeps, seen from the type of the field that it fills."""
+"""Of which type it is what a step keeps, and whether that can be read back.
+
+What an aggregate keeps is seen from the type of the field that it fills.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import types
 import typing
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from streamlog.errors import UsageError
 from streamlog.processing.declaration import plan_error
@@ -18,22 +21,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamlog.processing.dsl.nodes import RuntimeType
+    from streamlog.processing.location import Location
+
+SAY_THE_TYPE: Final = (
+    "Say it where the values are made: .map(function, to=Type), a def with a return annotation, or "
+    "a lambda that calls the type"
+)
 
 _LISTS = (list, tuple, set, frozenset, Iterable, Sequence, AbstractSet)
 
 
+def kept_serde(
+    value_type: RuntimeType, what: str, *, hint: str = SAY_THE_TYPE, at: Location | None = None
+) -> MsgpackSerde[Any]:
+    """Returns how values of a type are kept, or passed through a topic.
+
+    Args:
+        value_type: Their type.
+        what: Is kept and by whom, for the message: "reduce keeps the values".
+        hint: What to write if the type is not known.
+        at: The user's line, if it is not the one that is being run.
+
+    Raises:
+        PlanError: The type is not known, or its values cannot be read back.
+    """
+    if value_type is None:
+        raise plan_error(
+            f"{what}, but their type is not known when the program runs", hint=hint, at=at
+        )
+    try:
+        return MsgpackSerde(cast("type[Any]", value_type))
+    except (TypeError, ValueError, NameError, UsageError) as error:
+        reason = error.message if isinstance(error, UsageError) else str(error)
+        raise plan_error(
+            f"{what}, and {value_type!r} cannot be read back: {reason}",
+            hint="Use a msgspec.Struct, a dataclass, a pydantic model, a Protobuf message or a "
+            "plain type",
+            at=at,
+        ) from error
+
+
 def state_codec(value_type: RuntimeType) -> ValueCodec:
     """Returns how values of a type are stored; of an unknown one, plain values alone are."""
-    if value_type is None:
-        return ValueCodec(None)
-    try:
-        MsgpackSerde(cast("type[object]", value_type))
-        return ValueCodec(value_type)
-    except (TypeError, ValueError, NameError, UsageError) as error:
-        raise plan_error(
-            f"{value_type!r} is to be kept, and cannot be read back: {error}",
-            hint="Use a msgspec.Struct, a dataclass or a plain type",
-        ) from error
+    if value_type is not None:
+        kept_serde(value_type, "an aggregate keeps values")
+    return ValueCodec(value_type)
 
 
 def item_type(field_type: RuntimeType) -> RuntimeType:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from streamlog.errors import UsageError
-from streamlog.processing.declaration import check_span, plan_error
+from streamlog.processing.declaration import check_span
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.checks import check_function, check_name
-from streamlog.processing.dsl.grouping import unknown_type
+from streamlog.processing.dsl.kept_types import kept_serde
 from streamlog.processing.dsl.nodes import OperatorNode
 from streamlog.processing.location import caller_location
 from streamlog.processing.operators.dedup import DedupStep
 from streamlog.processing.operators.in_order import InOrderStep
-from streamlog.serde.msgpack import MsgpackSerde
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamlog.processing.dsl.graph import Graph
-    from streamlog.processing.dsl.nodes import RuntimeType, StreamNode
+    from streamlog.processing.dsl.nodes import StreamNode
     from streamlog.processing.dsl.ordered_stream import OrderedStream
     from streamlog.processing.dsl.stream import Stream
+    from streamlog.serde.msgpack import MsgpackSerde
 
 T = TypeVar("T")
 
@@ -123,20 +122,7 @@ class OrderingVerbs(Generic[T]):
         return Stream(self.graph, node)
 
     def _kept(self, verb: str) -> MsgpackSerde[Any]:
-        return kept_serde(self.node.value_type, verb)
-
-
-def kept_serde(value_type: RuntimeType, verb: str) -> MsgpackSerde[Any]:
-    """Returns how a step keeps values of a type."""
-    if value_type is None:
-        raise unknown_type(verb, "the values", f"map(function, to=Type).{verb}(…)")
-    try:
-        return MsgpackSerde(cast("type[Any]", value_type))
-    except (TypeError, ValueError, NameError, UsageError) as error:
-        raise plan_error(
-            f"{verb} keeps the values, and {value_type!r} cannot be read back: {error}",
-            hint="Use a msgspec.Struct, a dataclass or a plain type",
-        ) from error
+        return kept_serde(self.node.value_type, f"{verb} keeps the values")
 
 
 def tick_of(span_ms: int) -> int:

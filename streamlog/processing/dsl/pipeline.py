@@ -12,9 +12,9 @@ import typing
 from typing import TYPE_CHECKING, Annotated, Any, Generic, ParamSpec, TypeVar, overload
 
 from streamlog.errors import StreamlogError
-from streamlog.processing.declaration import check_topic_name, plan_error
+from streamlog.processing.declaration import check_count, check_span, check_topic_name, plan_error
 from streamlog.processing.dsl.change import nullable_type
-from streamlog.processing.dsl.checks import check_name
+from streamlog.processing.dsl.checks import check_name, check_serde
 from streamlog.processing.dsl.global_table import GlobalTable
 from streamlog.processing.dsl.graph import Graph
 from streamlog.processing.dsl.joining import table_of
@@ -93,13 +93,20 @@ class Pipeline(Generic[P, R_co]):
         return self._plans[naming]
 
     def _draw(self, naming: Naming) -> Plan:
-        graph = Graph()
+        graph = Graph(repr(self))
         handles = {}
         for name, annotation in self._inputs().items():
             node, handle = _input(graph, name, annotation, self.location, naming.suffix)
             graph.add(node)
             handles[name] = handle
+        if inspect.iscoroutinefunction(self.function):
+            raise plan_error(
+                f"the function of {self.name} is async",
+                hint="It only describes the steps: write def, and wait in .map_async(…)",
+                at=self.location,
+            )
         self.function(**handles)  # type: ignore[arg-type, call-arg]
+        graph.is_drawn = True
         graph.nodes = [_suffixed(node, naming.suffix) for node in graph.nodes]
         on_error = suffixed(self.options.on_error, naming.suffix)
         options = dataclasses.replace(self.options, on_error=on_error)
@@ -150,7 +157,7 @@ def _input(
     topic = Topic()
     if typing.get_origin(annotation) is Annotated:
         annotation, *extras = typing.get_args(annotation)
-        topic = next((each for each in extras if isinstance(each, Topic)), topic)
+        topic = _topic_of(name, extras, location)
     kind = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
     if kind not in (Stream, Table, GlobalTable) or len(arguments) != 1:
@@ -190,8 +197,34 @@ def _input(
         else suffixed(check_policy(topic.on_error, f"{location}: input {name}"), suffix),
     )
     if kind is Table:
-        return source, table_of(graph, source, None, value_type)
+        return source, table_of(graph, source, None, value_type, is_input=True)
     return source, Stream(graph, source)
+
+
+def _check_spans(**spans: timedelta | None) -> None:
+    for what, span in spans.items():
+        if span is not None:
+            check_span(span, what, least_ms=0 if what == "history" else 1)
+
+
+def _topic_of(name: str, extras: list[object], location: Location) -> Topic:
+    """What is said of an input beside its type; notes of other tools are left alone."""
+    for each in extras:
+        if isinstance(each, str) or each is Topic:
+            raise plan_error(
+                f"parameter {name} is annotated with {each!r}, which says nothing of its topic",
+                hint='Write: Annotated[Stream[Flight], Topic("flights.v2")]',
+                at=location,
+            )
+    topic = next((each for each in extras if isinstance(each, Topic)), Topic())
+    check_serde(topic.serde, f"the serde of input {name}", at=location)
+    if topic.event_time is not None and not callable(topic.event_time):
+        raise plan_error(
+            f"the event_time of input {name} is {topic.event_time!r}, but it has to be a function",
+            hint="Write: Topic(event_time=lambda flight: flight.departed)",
+            at=location,
+        )
+    return topic
 
 
 def _skips(topic: Topic, name: str, location: Location) -> bool:
@@ -260,6 +293,11 @@ def pipeline(
             decision is logged, and repeated when its records are processed again.
     """
     check_policy(on_error, f"{caller_location()}: @pipeline")
+    _check_spans(checkpoint_interval=checkpoint_interval, history=history, idle=idle, quiet=quiet)
+    if history_bytes is not None:
+        check_count(history_bytes, "history_bytes", least=0, example="history_bytes=2**28")
+    if standbys is not None:
+        check_count(standbys, "standbys", least=0, example="standbys=1")
     # Types that are defined inside a function, as tests do, are found in the caller's names.
     frame = inspect.currentframe()
     scope = dict(frame.f_back.f_locals) if frame is not None and frame.f_back is not None else {}

@@ -38,10 +38,10 @@ import typing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
-from streamlog.errors import UsageError
 from streamlog.processing.declaration import check_span, plan_error
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.checks import check_name
+from streamlog.processing.dsl.kept_types import kept_serde
 from streamlog.processing.dsl.nodes import (
     ContextNode,
     FilterNode,
@@ -56,7 +56,6 @@ from streamlog.processing.location import caller_location, caller_names
 from streamlog.processing.operators.in_order import InOrderStep
 from streamlog.processing.operators.named_state import List, Map, Value
 from streamlog.processing.operators.processor import Calls, ProcessorContext, ProcessorStep, Timer
-from streamlog.serde.msgpack import MsgpackSerde
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -233,7 +232,7 @@ def _function_step(function: Callable[..., Any], called: str, ordered: bool) -> 
         raise plan_error(
             f"{called} has the parameters {', '.join(parameters)}, but process calls its function "
             "with key, value and context, and with states, which are declared by annotations",
-            hint=f"Write: def {called}(key, value, ctx, last: Value[float])",
+            hint="Write: def changed(key, value, ctx, last: Value[float])",
         )
     makers = _makers(states)
 
@@ -282,13 +281,8 @@ def _makers(states: Mapping[str, object]) -> dict[str, Callable[[Place], object]
 
 def _maker(name: str, declared: object) -> Callable[[Place], object]:
     kind: Any = typing.get_origin(declared)
-    try:
-        serdes = [MsgpackSerde(each) for each in typing.get_args(declared)]
-    except (TypeError, ValueError, NameError, UsageError) as error:
-        raise plan_error(
-            f"{name}: {declared!r} cannot be read back: {error}",
-            hint="Use a msgspec.Struct, a dataclass or a plain type",
-        ) from error
+    types = typing.get_args(declared)
+    serdes = [kept_serde(each, f"the state {name}: {declared!r} is kept") for each in types]
     return lambda place: kind(place, name, *serdes)
 
 

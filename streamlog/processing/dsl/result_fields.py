@@ -26,15 +26,17 @@ def builder(result: type[R], names: tuple[str, ...]) -> Callable[[list[Any]], R]
 
 def check_fields(result: type[object], fields: Mapping[str, Aggregate[Any]]) -> None:
     """Refuses what the result type would refuse at the first closed window."""
-    example = f".aggregate({getattr(result, '__name__', result)}, flights=count())"
+    example = ".aggregate(Delays, flights=count())"
     if not isinstance(result, type):
-        raise plan_error(f"aggregate takes a type first, this is {result!r}", hint=example)
+        raise plan_error(
+            f"aggregate takes a type first, this is {result!r}", hint=f"Write: {example}"
+        )
     for key, each in fields.items():
         if not isinstance(each, Aggregate):
             raise plan_error(
                 f"field {key} of {result.__name__} takes an aggregate, this is {each!r}",
                 hint=f"Write: {key}=last(lambda value: …); there are also count, sum_, mean, min_, "
-                "max_ and first",
+                "max_, first and others",
             )
     if not fields:
         raise plan_error(f"nothing fills the fields of {result.__name__}", hint=f"Write: {example}")

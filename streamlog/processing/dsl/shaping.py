@@ -9,7 +9,7 @@ import inspect
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from streamlog.processing.declaration import plan_error
+from streamlog.processing.declaration import check_count, check_span, plan_error
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.checks import check_function, check_name
 from streamlog.processing.dsl.graph import Graph, refuse
@@ -248,8 +248,8 @@ class ShapingVerbs(Generic[T]):
             partitions: How many; by default as many as the largest topic that feeds it.
             name: Names the topic and what is behind it.
         """
-        if partitions is not None and partitions < 1:
-            raise plan_error(f"repartition({partitions}): a topic has at least one partition")
+        if partitions is not None:
+            check_count(partitions, "repartition(partitions)", example=".repartition(4)")
         node = KeyByNode(
             name=f"{self.node.name}-again" if name is None else check_name(name, None, "topic"),
             location=caller_location(),
@@ -291,8 +291,9 @@ class ShapingVerbs(Generic[T]):
                 f"map_async takes an async function, this is {function!r}",
                 hint="Write: async def look_up(value: Order) -> Offer, or use map",
             )
-        if concurrency < 1 or retries < 0:
-            raise plan_error("map_async needs concurrency of at least 1 and retries of at least 0")
+        check_count(concurrency, "map_async(concurrency=…)", example="concurrency=16")
+        check_count(retries, "map_async(retries=…)", least=0, example="retries=3")
+        check_span(timeout, "map_async(timeout=…)", least_ms=1)
         node = AsyncMapNode(
             name=check_name(name, function, "map_async"),
             location=caller_location(),
@@ -318,7 +319,7 @@ class ShapingVerbs(Generic[T]):
         refuse(self, "the truth", "To choose records: stream.filter(lambda value: …)")
 
     def __len__(self) -> NoReturn:
-        refuse(self, "the length", "To count records: stream.window(…).count()")
+        refuse(self, "the length", "To count records: stream.count(), or stream.window(…).count()")
 
     def __iter__(self) -> Iterator[T]:
         refuse(self, "iteration", "To see each value: stream.map(lambda value: …) or peek")

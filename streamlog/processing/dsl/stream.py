@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, get_origin
 
-from streamlog.processing.declaration import check_topic_name
+from streamlog.processing.dsl.checks import check_function, check_output
 from streamlog.processing.dsl.grouping import GroupingVerbs
 from streamlog.processing.dsl.join_verbs import JoinVerbs
 from streamlog.processing.dsl.nodes import ToNode
@@ -88,8 +88,10 @@ class Stream(ShapingVerbs[T], JoinVerbs[T], GroupingVerbs[T], OrderingVerbs[T], 
             serde: How values are written; by default text as UTF-8, bytes as they are, else JSON.
             headers: From the value to the record's headers; by default there are none.
         """
+        if headers is not None:
+            check_function(headers, "to", "topic, headers=lambda value: [(name, b'…')]")
         node = ToNode(
-            name=check_topic_name(topic),
+            name=check_output(topic, partitions, serde),
             location=caller_location(),
             value_type=self.node.value_type,
             parent=self.node,

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
-from streamlog.processing.declaration import check_topic_name, plan_error
+from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.change import Change, change_type, nullable_type
-from streamlog.processing.dsl.checks import check_function, check_name
+from streamlog.processing.dsl.checks import check_function, check_name, check_output
 from streamlog.processing.dsl.graph import refuse
 from streamlog.processing.dsl.nodes import FlatMapNode, MapNode, ToNode
 from streamlog.processing.location import caller_location
@@ -25,7 +25,7 @@ from streamlog.processing.location import caller_location
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from streamlog.processing.dsl.graph import Graph
+    from streamlog.processing.dsl.graph import Begun, Graph
     from streamlog.processing.dsl.grouping import GroupedTable
     from streamlog.processing.dsl.nodes import RuntimeType, StreamNode, Value
     from streamlog.processing.dsl.stream import Output, Stream
@@ -51,6 +51,7 @@ class Table(Generic[T]):
         row_type: `T`, as far as it is known when the program runs.
         name: In messages, and in names of steps that are derived from it.
         versions: Draws the step whose values are rows and `None`s; by default the new rows.
+        begun: Notes whether it is used, if it is drawn only when it is needed.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class Table(Generic[T]):
         *,
         name: str = "",
         versions: Callable[[], StreamNode] | None = None,
+        begun: Begun | None = None,
     ) -> None:
         self.graph = graph
         self.row_type = row_type
-        self.location = caller_location()
+        self.location = caller_location() if begun is None else begun.location
+        self._begun = begun
         self._changes = changes
         self._versions: Callable[[], StreamNode] | StreamNode = versions or self._new_rows
         self.has_versions = versions is not None
@@ -74,6 +77,7 @@ class Table(Generic[T]):
     @property
     def node(self) -> StreamNode:
         """The step whose values are `Change[T]`."""
+        self._use()
         if callable(self._changes):
             self._changes = self._changes()
         return self._changes
@@ -81,9 +85,14 @@ class Table(Generic[T]):
     @property
     def versions(self) -> StreamNode:
         """The step whose values are `T`, or `None` where a row ends."""
+        self._use()
         if callable(self._versions):
             self._versions = self._versions()
         return self._versions
+
+    def _use(self) -> None:
+        if self._begun is not None:
+            self._begun.is_used = True
 
     def filter(self, function: Callable[[T], object], *, name: str | None = None) -> Table[T]:
         """Keeps the rows for which the function is true; one that is so no more is taken out."""
@@ -285,7 +294,7 @@ class Table(Generic[T]):
 
         encode = encoder_of(self.row_type) if serde is None else serde.encode
         node = ToNode(
-            name=check_topic_name(topic),
+            name=check_output(topic, partitions, serde),
             location=caller_location(),
             value_type=self.row_type,
             parent=self.node,
@@ -323,6 +332,7 @@ class Table(Generic[T]):
             row_type,
             name=f"{self.name}-{name}",
             versions=versions if self.has_versions else None,
+            begun=self.graph.begin(f"table {self.name}-{name}", 'End it with .to("topic")'),
         )
 
     def _new_rows(self) -> StreamNode:

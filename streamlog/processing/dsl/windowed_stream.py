@@ -11,7 +11,6 @@ from streamlog.processing.dsl.graph import Graph, refuse
 from streamlog.processing.dsl.result_fields import builder, check_fields
 from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.dsl.windowing import late_node, window_node
-from streamlog.processing.location import caller_location
 from streamlog.processing.operators.specs import AggregateSpec
 
 if TYPE_CHECKING:
@@ -32,7 +31,9 @@ class WindowedStream(Generic[T]):
         self._graph = graph
         self._parent = parent
         self._windowing = windowing
-        self._location = caller_location()
+        self._begun = graph.begin(
+            "this window", "Name what to make of its records: .count(), .aggregate(…), .late()"
+        )
 
     def late(self, *, name: str | None = None) -> Stream[T]:
         """The records that come too late for all their windows, as they are.
@@ -45,6 +46,7 @@ class WindowedStream(Generic[T]):
         """
         from streamlog.processing.dsl.stream import Stream
 
+        self._begun.is_used = True
         node = late_node(self._parent, self._windowing, name)
         self._graph.add(node)
         return Stream(self._graph, node)
@@ -136,6 +138,7 @@ class WindowedStream(Generic[T]):
     ) -> Stream[Any]:
         from streamlog.processing.dsl.stream import Stream
 
+        self._begun.is_used = True
         node = window_node(
             self._parent,
             self._windowing,
@@ -148,7 +151,7 @@ class WindowedStream(Generic[T]):
         return Stream(self._graph, node)
 
     def __repr__(self) -> str:
-        return f"<windowed stream at {self._location}>"
+        return f"<windowed stream at {self._begun.location}>"
 
     def __bool__(self) -> NoReturn:
         refuse(self, "the truth", "To get results: stream.window(…).count()")

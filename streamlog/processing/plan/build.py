@@ -25,7 +25,7 @@ from streamlog.processing.dsl.nodes import (
     parents_of,
 )
 from streamlog.processing.plan.asynchronous import calls_of
-from streamlog.processing.plan.check import check_graph, check_names
+from streamlog.processing.plan.check import check_graph, check_names, check_topics
 from streamlog.processing.plan.homes import Homes, own_lag
 from streamlog.processing.plan.plan import Plan, Step, SubTopologyPlan, Tree, Write
 
@@ -55,7 +55,7 @@ def build_plan(name: str, graph: Graph, location: Location, options: PipelineOpt
     check_names(name, graph, [sub.entry.root for sub in subs])
     tables = [node.table for node in graph.nodes if isinstance(node, JoinNode)]
     outputs = [node for node in graph.nodes if isinstance(node, ToNode)]
-    return Plan(
+    plan = Plan(
         name=name,
         sub_topologies=subs,
         source_topics=tuple(sub.input_topics[0] for sub in subs if not sub.writer_topics),
@@ -65,6 +65,8 @@ def build_plan(name: str, graph: Graph, location: Location, options: PipelineOpt
         compacted_topics=frozenset(node.topic for node in outputs if node.compacted),
         options=options,
     )
+    check_topics(plan, graph, location)
+    return plan
 
 
 class _Builder:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from streamlog.errors import UsageError
 from streamlog.processing.declaration import TOPIC_NAME_LENGTH_MAX, plan_error
+from streamlog.processing.dsl.kept_types import kept_serde
 from streamlog.processing.dsl.nodes import (
     FilterNode,
     KeyByNode,
@@ -20,20 +20,22 @@ from streamlog.processing.dsl.nodes import (
     WindowNode,
 )
 from streamlog.processing.state.keys import store_id
-from streamlog.serde.msgpack import MsgpackSerde
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streamlog.processing.dsl.graph import Graph
     from streamlog.processing.location import Location
+    from streamlog.processing.plan.plan import Plan
 
 
 def check_graph(
     graph: Graph, children: Mapping[Node, Sequence[object]], location: Location
 ) -> None:
-    """Refuses steps without an end, inputs without a use and loops."""
-    outputs = [node for node in graph.nodes if isinstance(node, ToNode)]
+    """Refuses steps without an end and inputs without a use."""
+    unused = graph.unused()
+    if unused is not None:
+        raise plan_error(f"{unused.what} is not used", hint=unused.hint, at=unused.location)
     for node in graph.nodes:
         if isinstance(node, SourceNode) and not children[node]:
             raise plan_error(
@@ -48,29 +50,93 @@ def check_graph(
                 hint='End it with .to("topic")',
                 at=node.location,
             )
-    sources: dict[str, SourceNode] = {}
+    _check_inputs(graph, location)
+    if not any(isinstance(node, SourceNode) for node in graph.nodes):
+        raise plan_error(
+            "only global tables are read, so nothing ever happens",
+            hint="Declare a Stream[…] or a Table[…] among the inputs",
+            at=location,
+        )
+
+
+def _inputs(graph: Graph) -> dict[str, SourceNode | TableNode]:
+    """The inputs by topic; a stream and a global table may be of one."""
+    return {node.topic: node for node in graph.nodes if isinstance(node, SourceNode | TableNode)}
+
+
+def _check_inputs(graph: Graph, location: Location) -> None:
+    first: dict[tuple[type, str], SourceNode | TableNode] = {}
     for node in graph.nodes:
-        if isinstance(node, SourceNode):
-            other = sources.setdefault(node.topic, node)
+        if isinstance(node, SourceNode | TableNode):
+            other = first.setdefault((type(node), node.topic), node)
             if other is not node:
                 raise plan_error(
                     f"inputs {other.name} and {node.name} read the same topic {node.topic}",
                     hint="Use one parameter twice: each verb on it begins another branch",
                     at=location,
                 )
-    if not sources:
-        raise plan_error(
-            "only global tables are read, so nothing ever happens",
-            hint="Declare a Stream[…] among the inputs",
-            at=location,
+
+
+def check_topics(plan: Plan, graph: Graph, location: Location) -> None:
+    """Refuses a topic that is used for two things, of which one would spoil the other."""
+    inputs = _inputs(graph)
+    internal = {
+        topic: f"the pipeline keeps {what} there"
+        for sub in plan.sub_topologies
+        for topic, what in (
+            (sub.changelog_topic, "its state"),
+            *((topic, "what it repartitions") for topic in sub.repartition_topics),
         )
-    for node in outputs:
-        if node.topic in sources:
+    } | dict.fromkeys(plan.dead_letter_topics, "its dead letters go there")
+    for topic, reason in internal.items():
+        if topic in inputs:
             raise plan_error(
-                f"topic {node.topic} is read and written: each record would come round for ever",
-                hint="Write to another topic",
-                at=node.location,
+                f"input {inputs[topic].name} reads topic {topic}, but {reason}",
+                hint="Read it in another pipeline, or name another topic",
+                at=location,
             )
+    outputs: dict[str, ToNode] = {}
+    for node in graph.nodes:
+        if isinstance(node, ToNode):
+            _check_output(node, inputs, internal, outputs.setdefault(node.topic, node))
+
+
+def _check_output(
+    node: ToNode,
+    inputs: Mapping[str, SourceNode | TableNode],
+    internal: Mapping[str, str],
+    first: ToNode,
+) -> None:
+    """Refuses an output that reads itself, is something else, or is declared twice in two ways."""
+    if node.topic in inputs:
+        loop = "each record would come round for ever"
+        if isinstance(inputs[node.topic], TableNode):
+            loop = "a record would meet what others have written by chance"
+        raise plan_error(
+            f"topic {node.topic} is read and written: {loop}",
+            hint="Write to another topic",
+            at=node.location,
+        )
+    if node.topic in internal:
+        raise plan_error(
+            f"records go to topic {node.topic}, but {internal[node.topic]}",
+            hint="Write to another topic",
+            at=node.location,
+        )
+    if node.compacted != first.compacted:
+        raise plan_error(
+            f"topic {node.topic} gets a stream and a table, here and at {first.location}: of the "
+            "stream too, only the newest record of each key would be kept",
+            hint="Write to two topics, or write the table's rows as a stream: table.stream().to(…)",
+            at=node.location,
+        )
+    if None not in (node.partitions, first.partitions) and node.partitions != first.partitions:
+        raise plan_error(
+            f"topic {node.topic} is to have {node.partitions} partitions here and "
+            f"{first.partitions} at {first.location}",
+            hint="Say one number, in one of the two places",
+            at=node.location,
+        )
 
 
 def check_cut_type(cut: KeyByNode | MergeNode | OperatorNode) -> None:
@@ -81,26 +147,9 @@ def check_cut_type(cut: KeyByNode | MergeNode | OperatorNode) -> None:
             hint='Write: .key_by(…, name="by-something")',
             at=cut.location,
         )
-    values = cut.parents if isinstance(cut, OperatorNode) else (cut,)
-    for each in values:
-        if each.value_type is None:
-            whose = "their values" if each is cut else f"what {each.name} ({each.location}) makes"
-            raise plan_error(
-                f"records pass a topic at {cut.name}, but the type of {whose} is not known when "
-                "the program runs",
-                hint="Say it where the values are made: .map(function, to=Type), a def with a "
-                "return annotation, or a lambda that calls the type",
-                at=cut.location,
-            )
-        try:
-            MsgpackSerde(cast("type[object]", each.value_type))
-        except (TypeError, ValueError, NameError, UsageError) as error:
-            raise plan_error(
-                f"records pass a topic at {cut.name}, and {each.value_type!r} cannot be read "
-                f"back: {error}",
-                hint="Use a msgspec.Struct, a dataclass or a plain type",
-                at=cut.location,
-            ) from error
+    for each in cut.parents if isinstance(cut, OperatorNode) else (cut,):
+        whose = "values" if each is cut else f"values of {each.name} ({each.location})"
+        kept_serde(each.value_type, f"{whose} pass a topic at {cut.name}", at=cut.location)
 
 
 def check_names(pipeline: str, graph: Graph, roots: Sequence[Node]) -> None:

@@ -90,7 +90,8 @@ def typed(
         name="a",
     )
     assert_type(after, Stream[int | None])
-    assert_type(one.table(), Table[Order])
+    by_time = one.table(name="by-time")
+    assert_type(by_time, Table[Order])
     large = newest.filter(lambda o: o.amount > 0)
     assert_type(large, Table[Order])
     amounts = large.map(lambda o: o.amount, to=int)
@@ -106,7 +107,7 @@ def typed(
     on = newest.join_on(customers, lambda o, c: c.name, key=lambda o: o.customer, name="on")
     assert_type(on, Table[str])
     streams: list[Stream[Any]] = [inner, left, outer, named, maybe, known, before, after, rows]
-    tables = [both.to("both"), either.to("either"), on.to("on")]
+    tables = [both.to("both"), either.to("either"), on.to("on"), by_time.to("by-time")]
     return [*tables, *(each.to(f"out-{number}") for number, each in enumerate(streams))]
 
 

@@ -201,8 +201,8 @@ def test_misuse_is_explained() -> None:
     for body, message in (
         (lambda o: o.split(), "at least one condition"),
         (lambda o: o.map_async(lambda v: v), "takes an async function"),
-        (lambda o: o.map_async(doubled, concurrency=0), "concurrency of at least 1"),
-        (lambda o: o.repartition(0), "at least one partition"),
+        (lambda o: o.map_async(doubled, concurrency=0), "concurrency=…\\) is 0"),
+        (lambda o: o.repartition(0), "repartition.* is 0"),
     ):
         with pytest.raises(UsageError, match=message):
             plan_of(body)

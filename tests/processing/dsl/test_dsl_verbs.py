@@ -384,7 +384,7 @@ hour = tumbling(timedelta(hours=1))
         (lambda o, c: o.key_by(lambda v: 1).window(hour).count().to("a"), "needs a name"),
         (
             lambda o, c: o.map(lambda v: v.item).key_by(lambda v: v.x).window(hour).count().to("a"),
-            "the type of their values is not known",
+            "their type is not known",
         ),
         (
             lambda o, c: (
