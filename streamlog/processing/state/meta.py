@@ -28,7 +28,8 @@ class WriterMeta(msgspec.Struct, array_like=True, frozen=True):
     """The last marker's sequence: what the writer did up to there has been heard of."""
     withdrawn: tuple[Withdrawal, ...] = ()
     """What a rewind took back of what the writer wrote."""
-    idle: bool = False
+    idle: int = 0
+    """As `Writer` has it."""
 
 
 class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):

@@ -246,6 +246,6 @@ def agree_with_group(
     raise RefusedError(
         f"task {name}: somebody has moved the group's offsets ({where}), but the state stands "
         f"elsewhere ({stands}) and its history has no checkpoint there",
-        hint="Put the offsets right: streamlog rewind PIPELINE --to end --execute. Or go back, state "
-        "and offsets together: streamlog rewind PIPELINE --to …",
+        hint="Put the offsets right: streamlog rewind PIPELINE --to end --execute. Or go back, "
+        "state and offsets together: streamlog rewind PIPELINE --to …",
     )

@@ -8,7 +8,9 @@ stream time, and by them
 * judges lateness by the writer's own stream time on the record, so what is late does not depend on
   how the writers' records are mixed;
 * lets time pass when the smallest stream time of all writers does. A writer that was never heard of
-  holds everything open; one that said it is idle holds up nothing until it writes again.
+  holds everything open; one that said it is idle holds up nothing until it writes again. If all
+  were idle and one writes again, the others get some time to do so too before they are idle again:
+  sources fall silent together and wake up together, and the last to wake up is not late for that.
 
 A chunk of records is admitted at once, and cut at `Break`s: the places where windows close. Between
 two breaks no window can close, because closing needs time to pass the next multiple of a window's
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from streamlog.records.columns import Headers
 
 FOREVER: Final = 2**62
+WAKING_MARKERS: Final = 5
+"""How many markers of time, one with each checkpoint, a silent writer is given to wake up."""
 LATE: Final = NO_TIME
 """In place of a window's end."""
 
@@ -102,7 +106,8 @@ class Writer:
     Attributes:
         marked: The last marker's sequence.
         withdrawn: What a rewind took back; see `withdrawn`.
-        idle: Whether it is silent for now, and nobody waits for it.
+        idle: 1 if it is silent for now, and nobody waits for it; more if it is waited for, for so
+            many markers of time and one.
     """
 
     __slots__ = ("drained", "epoch", "idle", "marked", "sequence", "time", "withdrawn")
@@ -115,7 +120,7 @@ class Writer:
         drained: bool = False,
         marked: int = NO_SEQUENCE,
         withdrawn: tuple[tuple[int, int], ...] = (),
-        idle: bool = False,
+        idle: int = 0,
     ) -> None:
         self.epoch = epoch
         self.sequence = sequence
@@ -202,13 +207,15 @@ class Writers:
                 continue
             writer.epoch = epoch
             if marker >= 0 or sequence > writer.sequence:
+                self._note_idle(writer, marker == IDLE_MARKER)
                 if time > writer.time:
                     self._advance(writer, time)
+                if marker == TIME_MARKER:
+                    self._count_down(number)
                 # Whoever reads on after a drain says so by whatever comes next but silence.
                 writer.drained = marker == DRAIN_MARKER or (
                     marker == IDLE_MARKER and writer.drained
                 )
-                self._note_idle(writer, marker == IDLE_MARKER)
                 if marker == DRAIN_MARKER and self.drained():
                     admitted.breaks.append(Break(len(kept), offsets[index], self.time, True))
                     break_at = next_break(self.time, clocks)
@@ -236,10 +243,27 @@ class Writers:
         return writer
 
     def _note_idle(self, writer: Writer, idle: bool) -> None:
-        if idle != writer.idle:
-            writer.idle = idle
-            if idle:
-                self._settle()
+        if idle and writer.idle != 1:
+            writer.idle = 1
+            self._settle()
+        elif not idle and writer.idle > 0:
+            if all(each.idle > 0 for each in self.writers.values()):
+                for each in self.writers.values():
+                    each.idle = 1 + WAKING_MARKERS
+            writer.idle = 0
+
+    def _count_down(self, number: int) -> None:
+        """One marker more of time has come: those that were given time to wake up have less."""
+        awake = [each for each, writer in self.writers.items() if writer.idle == 0]
+        if not awake or min(awake) != number:
+            return  # The markers of one writer are counted, however many there are.
+        idle_again = False
+        for each in self.writers.values():
+            if each.idle > 1:
+                each.idle -= 1
+                idle_again = idle_again or each.idle == 1
+        if idle_again:
+            self._settle()
 
     def _advance(self, writer: Writer, time: int) -> None:
         # One that was idle may be far behind.
@@ -253,7 +277,7 @@ class Writers:
         smallest = FOREVER
         largest = NO_TIME
         for each in self.writers.values():
-            if each.time < smallest and not each.idle:
+            if each.time < smallest and each.idle != 1:
                 smallest = each.time
             if each.time > largest:
                 largest = each.time

@@ -18,6 +18,7 @@ from streamlog.processing.worker.position import (
 )
 from streamlog.processing.worker.writers import (
     LATE,
+    WAKING_MARKERS,
     Admitted,
     Break,
     Clock,
@@ -188,3 +189,36 @@ def test_a_record_is_late_by_its_writers_time_or_by_what_was_closed() -> None:
     ends = []
     assign(ends, [9, 19], [9, 19], 2, 10, 5, 10)
     assert ends == [LATE, 20]
+
+
+def test_nobody_waits_for_an_idle_writer_until_it_writes_again() -> None:
+    writers = Writers([0, 1])
+    admit(writers, record(0, 1, 50), record(1, 1, 10))
+    assert writers.time == 10
+    admit(writers, marker(1, 10, kind=IDLE_MARKER))
+    assert writers.time == 50
+    admit(writers, record(1, 2, 20), record(0, 2, 60))
+    assert writers.time == 50, "it is waited for again, and time does not go back"
+    admit(writers, record(1, 3, 55))
+    assert writers.time == 55
+
+
+def test_writers_that_wake_up_together_wait_for_each_other() -> None:
+    writers = Writers([0, 1])
+    idle = [marker(each, time, kind=IDLE_MARKER) for each, time in ((0, 50), (1, 40))]
+    admit(writers, record(0, 1, 50), record(1, 1, 40), *idle)
+    assert writers.time == 50, "all are idle: time is that of the foremost"
+    admit(writers, record(0, 2, 900), marker(0, 900))
+    assert writers.time == 50, "the other one gets some time to wake up too"
+    admit(writers, record(1, 2, 870))
+    assert writers.time == 870
+
+
+def test_whoever_stays_silent_is_waited_for_no_longer_than_some_markers() -> None:
+    writers = Writers([0, 1])
+    idle = [marker(each, 50, kind=IDLE_MARKER) for each in (0, 1)]
+    admit(writers, record(0, 1, 50), record(1, 1, 50), *idle, record(0, 2, 900))
+    for number in range(WAKING_MARKERS):
+        assert writers.time == 50
+        admit(writers, marker(0, 900 + number))
+    assert writers.time == 900 + WAKING_MARKERS - 1
