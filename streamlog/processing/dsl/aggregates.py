@@ -175,9 +175,10 @@ def count_distinct(selector: Callable[[T], object]) -> Aggregate[T]:
     """How many different values the selector yields, exactly; all of them are part of the state."""
 
     def maker_of(_: RuntimeType) -> Maker:
-        return partial(CountDistinct, state_codec(inference.result_type(selector)), list)
+        # They are told apart by their bytes, and never read back: so their type does not matter.
+        return partial(CountDistinct, ValueCodec(object), list)
 
-    return Aggregate("distinct", selector, maker_of, can_remove=True)
+    return Aggregate("count_distinct", selector, maker_of, can_remove=True)
 
 
 def quantile(
