@@ -142,7 +142,8 @@ class TaskStore(StoredRows):
         """
         assert meta.sequence > self.meta.sequence, "checkpoints are numbered upwards"
         position = self.changelog_position if changelog_position is None else changelog_position
-        now_ms = self._clock.wall_ms()
+        # No two have the same time, so that going back to one of them goes behind the other.
+        now_ms = max(self._clock.wall_ms(), self.about.time_ms + 1)
 
         def write(txn: Transaction) -> history.Past:
             past = self._write(txn, changes, meta, now_ms, self._past)

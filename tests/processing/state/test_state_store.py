@@ -198,6 +198,19 @@ def test_history_is_bounded_in_time(tmp_path: Path) -> None:
     store.close()
 
 
+def test_checkpoints_of_one_millisecond_or_behind_a_clock_set_back_are_told_apart(
+    tmp_path: Path,
+) -> None:
+    clock = Hand()
+    store = open_task_store(tmp_path, SUB, 0, clock=clock)
+    for move_ms in (5, 0, 0, -3_000, 9_000):
+        clock.now_ms += move_ms
+        commit(store, [(b"a", b"1")])
+    times = [each.time_ms - 1_000_000 for each in store.checkpoints()]
+    assert times[:-1] == [6_005, 8, 7, 6, 5]
+    store.close()
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.lists(rows, min_size=150, max_size=150), st.data())
 def test_what_is_older_is_kept_more_coarsely_and_is_right(
