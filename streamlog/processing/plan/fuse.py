@@ -39,12 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
-    from streamlog.processing.dsl.nodes import AsyncMapNode, Node
-    from streamlog.processing.operators.calls import Answers, Call
-    from streamlog.processing.operators.operator import Operator
-    from streamlog.processing.operators.tables import TableView
+    from streamlog.processing.dsl.nodes import Node
     from streamlog.processing.plan.plan import Step, Tree
-    from streamlog.processing.state.rows import WindowRows
+    from streamlog.processing.plan.surroundings import Surroundings
     from streamlog.processing.worker.outbox import Collector
 
 INDENT_MAX: Final = 90
@@ -64,29 +61,6 @@ def run(start, stop, batch{bound}):
 _LINES_BEFORE_SETUP: Final = 1
 _LINES_AFTER_SETUP: Final = 3
 _COLUMNS: Final = ("values", "keys", "timestamps", "times", "writers")
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a tree's steps use beside the records.
-
-    Attributes:
-        tables: The global tables, by topic.
-        rows: The rows of plain windows, by step.
-        operators: The other steps with state, by step.
-        closed_through: By step: windows that end here or before are closed.
-        partition: The task's.
-        answers: What takes the answer of an async function, by step, for the record of an index.
-        calls: Where what is to be called goes; then the tree's async steps only note that.
-    """
-
-    tables: Mapping[str, TableView]
-    rows: Mapping[str, WindowRows]
-    operators: Mapping[str, Operator]
-    closed_through: Mapping[str, int]
-    partition: int
-    answers: Mapping[AsyncMapNode, Answers]
-    calls: list[Call] | None = None
 
 
 @dataclass(frozen=True, slots=True)

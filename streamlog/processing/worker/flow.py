@@ -19,8 +19,9 @@ from streamlog.processing.failures.policy import Stop
 from streamlog.processing.operators.calls import Answers
 from streamlog.processing.operators.operator import OperatorContext
 from streamlog.processing.operators.specs import row_factory
-from streamlog.processing.plan.fuse import Surroundings, fuse
+from streamlog.processing.plan.fuse import fuse
 from streamlog.processing.plan.homes import own_lag
+from streamlog.processing.plan.surroundings import Surroundings
 from streamlog.processing.state.count_rows import CountRows, only_counts
 from streamlog.processing.state.keys import store_id
 from streamlog.processing.state.rows import WindowRows

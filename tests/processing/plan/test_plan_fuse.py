@@ -10,7 +10,8 @@ import pytest
 from msgspec import Struct
 
 from streamlog import Stream, pipeline, sum_, tumbling
-from streamlog.processing.plan.fuse import Surroundings, fuse
+from streamlog.processing.plan.fuse import fuse
+from streamlog.processing.plan.surroundings import Surroundings
 from streamlog.processing.worker.batch import Batch
 from streamlog.processing.worker.writers import LATE
 
