@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
 from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl import joining
 from streamlog.processing.dsl.checks import check_function
+from streamlog.processing.dsl.handles import add_step
 from streamlog.processing.dsl.shaping import ShapingVerbs
 
 if TYPE_CHECKING:
@@ -289,7 +290,4 @@ class JoinVerbs(Generic[T]):
         return joining.table_of(self.graph, self.node, name, self.node.value_type)
 
     def _joined(self, node: StreamNode) -> Stream[R]:
-        from streamlog.processing.dsl.stream import Stream
-
-        self.graph.add(node)
-        return Stream(self.graph, node)
+        return add_step(self.graph, node)

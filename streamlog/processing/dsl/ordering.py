@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from streamlog.processing.declaration import check_span
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.checks import check_function, check_name
+from streamlog.processing.dsl.handles import add_step
 from streamlog.processing.dsl.kept_types import kept_serde
 from streamlog.processing.dsl.nodes import OperatorNode
 from streamlog.processing.location import caller_location
@@ -92,8 +93,6 @@ class OrderingVerbs(Generic[T]):
             grace: How long to wait for an earlier copy that is out of order.
             name: The step's name, by which its state is found again.
         """
-        from streamlog.processing.dsl.stream import Stream
-
         if by is not None:
             check_function(by, "dedup", "lambda value: value.id, within=timedelta(minutes=10)")
         serde = self._kept("dedup")
@@ -118,8 +117,7 @@ class OrderingVerbs(Generic[T]):
             lag_ms=grace_ms,
             tick_ms=tick_of(max(within_ms, grace_ms)),
         )
-        self.graph.add(node)
-        return Stream(self.graph, node)
+        return add_step(self.graph, node)
 
     def _kept(self, verb: str) -> MsgpackSerde[Any]:
         return kept_serde(self.node.value_type, f"{verb} keeps the values")

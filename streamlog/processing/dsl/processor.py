@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from streamlog.processing.declaration import check_span, plan_error
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.checks import check_name
+from streamlog.processing.dsl.handles import add_step
 from streamlog.processing.dsl.kept_types import kept_serde
 from streamlog.processing.dsl.nodes import (
     ContextNode,
@@ -136,11 +137,8 @@ class ProcessVerb(Generic[T]):
             name: The step's name, by which its state is found again; by default that of the class
                 or function.
         """
-        from streamlog.processing.dsl.stream import Stream
-
         node = _node(self.node, processor, to, name)
-        self.graph.add(node)
-        return Stream(self.graph, node)
+        return add_step(self.graph, node)
 
 
 def _node(parent: StreamNode, processor: object, to: RuntimeType, name: str | None) -> OperatorNode:

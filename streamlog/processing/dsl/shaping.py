@@ -13,6 +13,7 @@ from streamlog.processing.declaration import check_count, check_span, plan_error
 from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.checks import check_function, check_name
 from streamlog.processing.dsl.graph import Graph, refuse
+from streamlog.processing.dsl.handles import add_step
 from streamlog.processing.dsl.nodes import (
     AsyncMapNode,
     ContextNode,
@@ -307,10 +308,7 @@ class ShapingVerbs(Generic[T]):
         return self._next(node)
 
     def _next(self, node: StreamNode) -> Stream[Any]:
-        from streamlog.processing.dsl.stream import Stream
-
-        self.graph.add(node)
-        return Stream(self.graph, node)
+        return add_step(self.graph, node)
 
     def __repr__(self) -> str:
         return f"<stream {self.node.name} at {self.node.location}>"

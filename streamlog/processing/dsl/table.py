@@ -19,6 +19,7 @@ from streamlog.processing.dsl import inference
 from streamlog.processing.dsl.change import Change, change_type, nullable_type
 from streamlog.processing.dsl.checks import check_function, check_name, check_output
 from streamlog.processing.dsl.graph import refuse
+from streamlog.processing.dsl.handles import add_step
 from streamlog.processing.dsl.nodes import FlatMapNode, MapNode, ToNode
 from streamlog.processing.location import caller_location
 
@@ -265,8 +266,6 @@ class Table(Generic[T]):
 
     def stream(self, *, name: str | None = None) -> Stream[T]:
         """Returns the new rows as a stream, one for each change; the ends of rows are left out."""
-        from streamlog.processing.dsl.stream import Stream
-
         node = FlatMapNode(
             name=check_name(name, None, f"rows-{self.name}"),
             location=caller_location(),
@@ -274,8 +273,7 @@ class Table(Generic[T]):
             parent=self.node,
             function=_new_row,
         )
-        self.graph.add(node)
-        return Stream(self.graph, node)
+        return add_step(self.graph, node)
 
     def to(
         self, topic: str, *, partitions: int | None = None, serde: Serde[T] | None = None

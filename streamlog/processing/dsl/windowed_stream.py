@@ -8,6 +8,7 @@ from streamlog.processing.dsl import aggregates, inference
 from streamlog.processing.dsl.aggregates import Aggregate
 from streamlog.processing.dsl.checks import check_name
 from streamlog.processing.dsl.graph import Graph, refuse
+from streamlog.processing.dsl.handles import add_step
 from streamlog.processing.dsl.result_fields import builder, check_fields
 from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.dsl.windowing import late_node, window_node
@@ -44,12 +45,9 @@ class WindowedStream(Generic[T]):
         Args:
             name: The step's name, by which its state is found again.
         """
-        from streamlog.processing.dsl.stream import Stream
-
         self._begun.is_used = True
         node = late_node(self._parent, self._windowing, name)
-        self._graph.add(node)
-        return Stream(self._graph, node)
+        return add_step(self._graph, node)
 
     def aggregate(
         self, result: type[R], /, *, name: str | Aggregate[T] | None = None, **fields: Aggregate[T]
@@ -136,8 +134,6 @@ class WindowedStream(Generic[T]):
         build: Callable[[list[Value]], Value],
         value_type: RuntimeType,
     ) -> Stream[Any]:
-        from streamlog.processing.dsl.stream import Stream
-
         self._begun.is_used = True
         node = window_node(
             self._parent,
@@ -147,8 +143,7 @@ class WindowedStream(Generic[T]):
             specs,
             build,
         )
-        self._graph.add(node)
-        return Stream(self._graph, node)
+        return add_step(self._graph, node)
 
     def __repr__(self) -> str:
         return f"<windowed stream at {self._begun.location}>"
