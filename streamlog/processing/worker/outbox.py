@@ -177,12 +177,16 @@ class Outbox:
             pile = self._pile(self._partition(key))
             pile.keys.append(key)
             pile.values.append(values[position])
-            pile.timestamps.append(retimed[position] if retimed else timestamps[index])
+            timestamp = retimed[position] if retimed else timestamps[index]
+            pile.timestamps.append(timestamp)
             if writer >= 0:
                 sequence = self._next_sequence(offsets[index])
                 time = times[index]
                 record_time = own_times[position] if own_times else record_times[index]
                 record_time -= lag_ms
+                # By how much it is in time depends on how writers mix: that must not show in state.
+                if record_time < timestamp:
+                    record_time = timestamp
                 if time != NO_TIME:
                     time -= lag_ms
                 if time == record_time:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
 
 Results = dict[tuple[bytes, str], Any]
+Record = tuple[bytes | None, bytes | None, int]
+"""Key, value, timestamp."""
 SESSION_MS = 1_000
 EVENTS = "events"
 PARTITIONS = 2
@@ -147,18 +149,23 @@ class Cluster:
         self.sent += number
 
     async def values(self, topic: str) -> list[tuple[bytes | None, bytes | None]]:
+        """Reads the keys and values of a topic to its end."""
+        return [(key, value) for key, value, _ in await self.records(topic)]
+
+    async def records(self, topic: str) -> list[Record]:
         """Reads a topic to its end."""
         partitions = [
             TopicPartition(topic, each) for each in range(await self.client.partition_count(topic))
         ]
-        found: list[tuple[bytes | None, bytes | None]] = []
+        found: list[Record] = []
         async with open_consumer(self.client, ConsumerConfig()) as consumer:
             ends = await consumer.end_offsets(partitions)
             await consumer.assign(dict.fromkeys(partitions, EARLIEST))
             with trio.fail_after(30):
                 while any((consumer.position(each) or 0) < end for each, end in ends.items()):
                     for chunk in await consumer.poll(100):
-                        found += zip(chunk.columns.keys, chunk.columns.values, strict=True)
+                        at = chunk.columns
+                        found += zip(at.keys, at.values, at.timestamps, strict=True)
         return found
 
     async def assert_right(self) -> None:

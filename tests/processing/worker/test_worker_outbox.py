@@ -15,6 +15,7 @@ from streamlog.processing.worker.position import (
     OFFSET_MAX,
     POSITION,
     TIME_MARKER,
+    TIMED_POSITION,
     writer_id,
 )
 from streamlog.records.murmur2 import partition_of
@@ -62,6 +63,17 @@ def test_outputs_of_a_drain_come_behind_all_of_the_last_input() -> None:
         12 << 20 | DRAIN_INDEX,
         12 << 20 | DRAIN_INDEX + 1,
     ]
+
+
+def test_how_much_in_time_a_record_is_does_not_show() -> None:
+    """Behind several writers the task's time goes by how they mix; only lateness is a fact."""
+    outbox = Outbox("t", 1, 0, 0, 1)
+    for time in (30, 39):
+        outbox.scatter(collected((b"a", 0)), [40], [12], [time], [time], 2)
+    outbox.scatter(collected((b"late", 0)), [40], [13], [39], [55], 2)
+    (_, pile), *_ = outbox.take()
+    found = [TIMED_POSITION.unpack(data or b"")[3:] for ((_, data),) in pile.headers]
+    assert found == [(28, 40), (37, 40), (37, 53)]
 
 
 def test_keys_go_where_kafkas_clients_send_them() -> None:
