@@ -100,6 +100,8 @@ class GroupMember:
         """The topics that this member, leading, has assigned; None if it leads again without."""
         self._wake = trio.Event()
         self._changed = trio.Event()
+        self._confirmed_at = -inf
+        """When what the group has last confirmed was asked for."""
         self._is_closing = False
         self._action_scope = trio.CancelScope()
         self._loop_ended = trio.Event()
@@ -123,6 +125,19 @@ class GroupMember:
     def is_settled(self) -> bool:
         """Whether it has its assignment, and no rebalance is known to be under way."""
         return self._machine.is_settled
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the group may have given this member up without its knowing yet.
+
+        So it is when the process was paused, or a function kept it from sending heartbeats, for
+        longer than a session lasts: what it owned may be others' by now. The next heartbeat tells.
+        While it joins, the group waits for it.
+        """
+        if self._machine.phase is Phase.JOINING:
+            return False
+        session_s = self._config.session_timeout_ms / 1000
+        return trio.current_time() > self._confirmed_at + session_s
 
     async def wait_joined(self) -> None:
         """Waits until the member has an assignment (maybe empty) and no rebalance goes on."""
@@ -292,6 +307,8 @@ class GroupMember:
             timeout_ms=timeout_ms,
         )
         code = ErrorCode(response.error_code)
+        if code is ErrorCode.NONE:
+            self._confirmed_at = trio.current_time()
         if response.skip_assignment:
             self._assigned_counts = None
             self._client.keeper.track(self._config.topics)
@@ -344,6 +361,7 @@ class GroupMember:
         sent = machine.member_id, machine.generation
         coordinator = self._coordinator
         request = heartbeat_request(self._config, *sent)
+        asked_at = trio.current_time()
         timeout_ms = min(self._client.config.request_timeout_ms, self._config.session_timeout_ms)
         try:
             response = await self._client.call(
@@ -352,9 +370,10 @@ class GroupMember:
         except ConnectionLostError:
             self._lose_coordinator(coordinator)
         else:
-            machine.on_heartbeat_response(
-                ErrorCode(response.error_code), *sent, trio.current_time() * 1000
-            )
+            code = ErrorCode(response.error_code)
+            if code in (ErrorCode.NONE, ErrorCode.REBALANCE_IN_PROGRESS):
+                self._confirmed_at = asked_at
+            machine.on_heartbeat_response(code, *sent, trio.current_time() * 1000)
             if response.error_code:
                 self._wake.set()
 

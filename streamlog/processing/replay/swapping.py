@@ -211,8 +211,9 @@ def _check_stopped(sides: Sides) -> None:
             workers = "worker" if side.members == 1 else "workers"
             raise VersionRefusedError(
                 f"{side.name} is running, with {side.members} {workers}",
-                hint="Stop it first, then swap: results that both write would mix. To have little "
-                "to catch up then, replay once more before: without --swap",
+                hint="Stop it first, then swap: results that both write would mix. (One that was "
+                "killed counts until its session ends, some seconds later.) To have little to "
+                "catch up then, replay once more before: without --swap",
             )
 
 

@@ -53,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 POLL_WAIT_MS = 200
 """How long a poll waits when there is nothing; the checkpoint clock is looked at this often."""
+DOUBT_PAUSE_S = 0.1
+"""Between two looks whether the group still knows this worker, when that is in doubt."""
 IDLE_CHECKPOINT_S = 0.05
 """With an end in sight, after so long without a record, a checkpoint does not wait for its time."""
 
@@ -127,7 +129,10 @@ class PipelineWorker:
             if self.finished.is_set():
                 await trio.sleep_forever()
             try:
-                chunks = await self._consumer.poll(self._poll_wait_ms())
+                if self._is_in_doubt():
+                    await trio.sleep(DOUBT_PAUSE_S)
+                else:
+                    chunks = await self._consumer.poll(self._poll_wait_ms())
             except OffsetOutOfRangeError as error:
                 raise RecordsMissingError(
                     f'pipeline "{self._status.name}" cannot go on where it stopped: '
@@ -141,7 +146,7 @@ class PipelineWorker:
                 is_done = await self._process(running, wanted)
                 if is_done and wanted.next_offset < chunk.next_offset:
                     await self._consumer.unassign([chunk.topic_partition])
-        if self._checkpoint_is_due():
+        if self._checkpoint_is_due() and not self._is_in_doubt():
             self._heard_at = None
             if not self._setting.config.until_end:
                 # A run with an end in sight goes by what is in the log, however long it takes.
@@ -220,10 +225,19 @@ class PipelineWorker:
         figures = self._figures(running).inputs[place]
         figures.position, figures.end = position, chunk.high_watermark
         self._status.records_in += len(chunk.columns)
-        await send_outputs(running, self._producer)
+        if not self._is_in_doubt():
+            await send_outputs(running, self._producer)
         if running.task.wants_checkpoint():
             self._checkpoint_at = self._heard_at
         return rest_ms is None
+
+    def _is_in_doubt(self) -> bool:
+        """Whether the tasks may be another worker's by now, as after a pause of this process.
+
+        Nothing is written meanwhile: a result of ours would come behind a newer one of theirs, or
+        behind the correction of a version that was swapped in. What was put out stays in the tasks.
+        """
+        return self.member is not None and self.member.is_in_doubt
 
     def fail(self, error: Exception) -> None:
         """Notes the first failure; reading ends, the group is left in order."""
