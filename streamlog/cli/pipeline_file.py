@@ -19,12 +19,15 @@ AnyPipeline: TypeAlias = Pipeline[..., Any]
 
 
 def load_pipelines(target: str) -> list[AnyPipeline]:
-    """Imports the file and returns the pipelines that are named, or all of them.
+    """Imports the file and returns the pipelines that are named, or all of them, with their plans.
+
+    What is wrong with the file is said here, before anything is started.
 
     Raises:
         NotFoundError: If there is no such file, or no pipeline of such a name in it.
         UsageError: If the file has no pipeline at all.
-        UserCodeError: If the file raises; its line is named.
+        UserCodeError: If the file or a pipeline's function raises; its line is named.
+        PlanError: If a pipeline cannot be run as it is declared.
     """
     file, *names = target.split(":")
     path = Path(file)
@@ -41,7 +44,10 @@ def load_pipelines(target: str) -> list[AnyPipeline]:
         )
     names = [name for name in names if name]
     chosen = {name: _named(name, pipelines, file) for name in names} if names else pipelines
-    return list({id(pipeline): pipeline for pipeline in chosen.values()}.values())
+    found = list({id(pipeline): pipeline for pipeline in chosen.values()}.values())
+    for pipeline in found:
+        _draw(pipeline, path)
+    return found
 
 
 def pipelines_of(module: ModuleType) -> dict[str, AnyPipeline]:
@@ -79,6 +85,19 @@ def _import(path: Path) -> ModuleType:
             hint=f"See all of it: python {path}",
         ) from error
     return module
+
+
+def _draw(pipeline: AnyPipeline, path: Path) -> None:
+    try:
+        pipeline.plan()
+    except StreamlogError:
+        raise
+    except Exception as error:
+        raise UserCodeError(
+            f"{_place(error, path)}: {type(error).__name__}: {error}",
+            hint=f"The function of {pipeline.name} runs once, before any record, and describes the "
+            "steps; it raised this",
+        ) from error
 
 
 def _place(error: Exception, path: Path) -> str:

@@ -92,3 +92,15 @@ def test_a_file_that_raises_is_named_with_its_line(app: Path, text: str, message
     file.write_text(text)
     with pytest.raises(UserCodeError, match=message):
         load_pipelines(str(file))
+
+
+def test_a_pipeline_whose_function_raises_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_text(
+        "from streamlog import Stream, pipeline\n"
+        "@pipeline\n"
+        "def mistyped(words: Stream[str]) -> None:\n"
+        "    word.to('out')\n"
+    )
+    with pytest.raises(UserCodeError, match=r"app\.py:4: NameError: name 'word' is not defined"):
+        load_pipelines(str(file))

@@ -99,10 +99,7 @@ def _run(request: RunRequest) -> None:
     from streamlog.cli.running import run_request
 
     given = invocation()
-    # What is wrong with the file is said before anything is started.
     pipelines = load_pipelines(request.target)
-    for pipeline in pipelines:
-        pipeline.plan()
 
     async def main() -> int:
         return await run_request(request, pipelines, given.settings)
