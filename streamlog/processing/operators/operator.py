@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from streamlog.processing.state.row_table import RowTable
+from streamlog.processing.subclassing import mypyc_attr
 from streamlog.processing.worker.position import NO_TIME
 
 if TYPE_CHECKING:
@@ -52,21 +53,30 @@ class Side:
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
 class OperatorContext:
-    """What an operator is made with, by its node's `make`."""
+    """What an operator is made with, by its node's `make`.
 
-    name: str
-    """Of the step."""
-    store: TaskStore
-    store_id: bytes
-    partition: int
+    Args:
+        name: Of the step.
+        store: The task's state.
+        store_id: What the names of the step's rows begin with.
+        partition: Of the task.
+    """
+
+    __slots__ = ("name", "partition", "store", "store_id")
+
+    def __init__(self, name: str, store: TaskStore, store_id: bytes, partition: int) -> None:
+        self.name = name
+        self.store = store
+        self.store_id = store_id
+        self.partition = partition
 
     def table(self, number: int = 0) -> RowTable:
         """Returns one of the operator's tables; the same number is the same rows."""
         return RowTable(self.store, self.store_id, number)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Operator:
     """A stateful step of one task; each kind overrides what it needs.
 

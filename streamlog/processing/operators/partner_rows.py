@@ -128,7 +128,7 @@ class PartnerRows(RowTable):
             slot = slots[index]
             if slot.written:
                 self.delete(_name(prefix, moments[index]))
-            taken.extend([(time, writer, record) for record in slot.records])
+            taken += [(time, writer, record) for record in slot.records]
         # A key of which nothing is left stays: it is known then that nothing is on disk.
         del moments[begin:end]
         del slots[begin:end]

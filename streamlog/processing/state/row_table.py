@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Final
 
 from sortedcontainers import SortedDict
 
+from streamlog.processing.subclassing import mypyc_attr
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -98,6 +100,7 @@ def time_of(name: bytes, position: int = 0) -> int:
     return time - _SIGN
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RowTable:
     """A sorted map of rows; `None` never is a row's contents.
 
