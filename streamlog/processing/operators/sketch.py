@@ -19,6 +19,7 @@ that mypyc compiles.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import Any, Final, cast
 
 from streamlog.processing.operators.accumulators import Accumulator
@@ -53,6 +54,13 @@ class Sketch(Accumulator):
         self.counts: dict[int, int] = {}
         self.count: int = 0
         self.nans: int = 0
+        # For who asks after each number: where the last results were found.
+        self._places: list[int] = []
+        """The bins in order; empty if nobody has asked since they were read or merged."""
+        self._at: list[int] = []
+        """Of each quantile: the index of its bin."""
+        self._below: list[int] = []
+        """Of each quantile: how many numbers are in the bins before that."""
 
     def add(self, value: object, timestamp: int, writer: int) -> None:
         """Counts a number in its bin."""
@@ -79,6 +87,24 @@ class Sketch(Accumulator):
             self.counts[place] = count
         else:
             del self.counts[place]
+        if self._places:
+            self._follow(place, sign, count)
+
+    def _follow(self, place: int, sign: int, count: int) -> None:
+        """Keeps up what results are found by: a bin has `count` numbers now."""
+        places = self._places
+        index = bisect_left(places, place)
+        moved = 0
+        if count == 0:
+            del places[index]
+            moved = -1
+        elif count == 1 and sign > 0:
+            places.insert(index, place)
+            moved = 1
+        for number in range(len(self._at)):
+            if index < self._at[number]:
+                self._at[number] += moved
+                self._below[number] += sign
 
     def _bin_of(self, number: float) -> int:
         if number == 0.0:
@@ -114,6 +140,7 @@ class Sketch(Accumulator):
         self.nans += other.nans
         for place, count in other.counts.items():
             self.counts[place] = self.counts.get(place, 0) + count
+        self._places = []
 
     def result(self) -> object:
         """Returns the quantiles; `None` of nothing, and NaN if there is a NaN."""
@@ -123,15 +150,24 @@ class Sketch(Accumulator):
         return found[0] if self.single else found
 
     def _found(self) -> list[float]:
-        places = sorted(self.counts)
+        counts = self.counts
+        if not self._places:
+            self._places = sorted(counts)
+            self._at = [0 for _ in self.quantiles]
+            self._below = [0 for _ in self.quantiles]
+        places = self._places
         numbers: list[float] = []
-        for quantile in self.quantiles:
+        for number, quantile in enumerate(self.quantiles):
             rank = int(quantile * (self.count - 1))
-            for place in places:
-                rank -= self.counts[place]
-                if rank < 0:
-                    numbers.append(self._number_of(place))
-                    break
+            index, below = self._at[number], self._below[number]
+            while below > rank:
+                index -= 1
+                below -= counts[places[index]]
+            while below + counts[places[index]] <= rank:
+                below += counts[places[index]]
+                index += 1
+            self._at[number], self._below[number] = index, below
+            numbers.append(self._number_of(places[index]))
         return numbers
 
     def state(self) -> object:
@@ -144,6 +180,7 @@ class Sketch(Accumulator):
         self.nans = nans
         self.counts = {}
         self.count = 0
+        self._places = []
         for place, count in cast("list[list[int]]", counts):
             self.counts[place] = count
             self.count += count
