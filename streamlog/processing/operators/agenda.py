@@ -10,15 +10,15 @@ from heapq import heappop, heappush
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from streamlog.processing.operators.join_rows import (
-    Waiting,
-    encode_row,
+from streamlog.processing.operators.join_rows import Waiting, encode_row, waiting_decoder
+from streamlog.processing.state.row_table import (
+    RowTable,
     floor,
-    waiting_decoder,
+    time_name,
+    time_of,
     writer_in,
     writer_name,
 )
-from streamlog.processing.state.row_table import RowTable, time_name, time_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,6 +115,9 @@ class Agenda(_TimedRows):
         self._fresh.clear()
         self._steps.clear()
         return super().changes()
+
+    def _remember(self, name: bytes, row: bytes | None) -> None:
+        """Nothing: a row is read once."""
 
 
 class WaitingRows(_TimedRows):

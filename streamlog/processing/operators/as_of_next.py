@@ -32,11 +32,17 @@ from streamlog.processing.operators.join_rows import (
     decoder_of,
     encode_row,
     waiting_decoder,
+)
+from streamlog.processing.operators.operator import NOTHING, Operator
+from streamlog.processing.state.row_table import (
+    kept_key,
+    key_of,
+    time_name,
+    time_of,
+    token_of,
     writer_in,
     writer_name,
 )
-from streamlog.processing.operators.operator import NOTHING, Operator
-from streamlog.processing.state.row_table import kept_key, key_of, time_name, time_of, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -30,11 +30,11 @@ from msgspec import Struct
 
 from streamlog.processing.dsl.change import Change, nullable_type
 from streamlog.processing.operators.agenda import Agenda
-from streamlog.processing.operators.join_rows import decoder_of, encode_row, floor
+from streamlog.processing.operators.join_rows import decoder_of, encode_row
 from streamlog.processing.operators.newest_rows import REMEMBERED_MS, STEP_MS, NewestRows
 from streamlog.processing.operators.operator import NOTHING, Operator
 from streamlog.processing.operators.plain import encode_plain
-from streamlog.processing.state.row_table import token_of
+from streamlog.processing.state.row_table import floor, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -130,6 +130,7 @@ class IntervalJoin(Operator):
         other = 1 - port
         first, last = timestamp + self._earliest[port], timestamp + self._latest[port]
         deadline, wait = timestamp + self._waits[port], self._waits[other]
+        where, function = self._where, self._function
         results: list[Result] = []
         for partner_time, slot in self._rows.between(other, token, first, last):
             if time > partner_time + wait:
@@ -137,10 +138,10 @@ class IntervalJoin(Operator):
             for record in slot.records:
                 if record.time > deadline:
                     continue
-                pair = (value, record.value) if port == LEFT else (record.value, value)
-                if self._where is not None and not self._where(*pair):
+                left, right = (value, record.value) if port == LEFT else (record.value, value)
+                if where is not None and not where(left, right):
                     continue
-                results.append((key, self._function(*pair), max(timestamp, partner_time)))
+                results.append((key, function(left, right), max(timestamp, partner_time)))
                 if not record.matched and (self._outer[other] or record.time > partner_time + wait):
                     record.matched = True
                     self._rows.changed(other, token, slot)

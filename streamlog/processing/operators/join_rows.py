@@ -5,7 +5,6 @@ Equal rows have equal bytes, whoever writes them: dictionaries and sets are sort
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -24,8 +23,6 @@ NO_WAIT_TICK_MS: Final = 100
 """How finely time passes for a step that waits for nothing but its inputs to be level."""
 CLEANING_TICK_MS: Final = 60_000
 """How finely time passes for a step that only forgets as it does."""
-
-_WRITER: Final = struct.Struct(">I")
 
 encode_row = encode_msgpack
 
@@ -64,19 +61,3 @@ def tick_of(span_ms: int) -> int:
     (1000, 50, 1, 100)
     """
     return max(1, min(TICK_MAX_MS, span_ms // 100)) if span_ms else NO_WAIT_TICK_MS
-
-
-def writer_name(writer: int) -> bytes:
-    """Returns 4 bytes that sort as writers do."""
-    return _WRITER.pack(writer)
-
-
-def writer_in(name: bytes, position: int) -> int:
-    """Returns the writer at a position of a name."""
-    writer: int = _WRITER.unpack_from(name, position)[0]
-    return writer
-
-
-def floor(time: int, step: int) -> int:
-    """Returns the multiple of `step` at or before a time."""
-    return time - time % step

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from msgspec import Struct
 
-from streamlog.processing.operators.join_rows import decoder_of, encode_row, floor
+from streamlog.processing.operators.join_rows import decoder_of, encode_row
+from streamlog.processing.state.row_table import floor
 
 if TYPE_CHECKING:
     from streamlog.processing.dsl.nodes import RuntimeType, Value

@@ -11,14 +11,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from streamlog.processing.operators.join_rows import (
-    Waiting,
-    encode_row,
-    waiting_decoder,
+from streamlog.processing.operators.join_rows import Waiting, encode_row, waiting_decoder
+from streamlog.processing.state.row_table import (
+    RowTable,
+    time_name,
+    time_of,
     writer_in,
     writer_name,
 )
-from streamlog.processing.state.row_table import RowTable, time_name, time_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +79,8 @@ class PartnerRows(RowTable):
         self._decode = tuple(waiting_decoder(each) for each in value_types)
         self._held: dict[bytes, _Held] = {}
         self._touched: set[bytes] = set()
+        self._gone: list[bytes] = []
+        """Rows to remove; nobody looks for them, since their keys are at hand."""
 
     def add(
         self, side: int, token: bytes, timestamp: int, writer: int, record: Waiting[Any]
@@ -127,7 +129,7 @@ class PartnerRows(RowTable):
             time, writer = moments[index]
             slot = slots[index]
             if slot.written:
-                self.delete(_name(prefix, moments[index]))
+                self._gone.append(_name(prefix, moments[index]))
             taken += [(time, writer, record) for record in slot.records]
         # A key of which nothing is left stays: it is known then that nothing is on disk.
         del moments[begin:end]
@@ -136,19 +138,30 @@ class PartnerRows(RowTable):
 
     def changes(self) -> list[Change]:
         """Returns what the next checkpoint has to write."""
+        self._remove()
+        rows: dict[bytes, bytes] = {}
         for prefix in self._touched:
             held = self._held[prefix]
-            for moment, slot in zip(held.moments, held.slots, strict=True):
+            for index, slot in enumerate(held.slots):
                 if slot.changed:
-                    self.put(_name(prefix, moment), encode_row(slot.records))
+                    rows[_name(prefix, held.moments[index])] = encode_row(slot.records)
                     slot.changed, slot.written = False, True
+        self.put_all(rows)
         self._touched.clear()
         return super().changes()
+
+    def _remove(self) -> None:
+        self.delete_all(self._gone)
+        self._gone.clear()
+
+    def _remember(self, name: bytes, row: bytes | None) -> None:
+        """Nothing: what is used again is kept decoded."""
 
     def _of(self, prefix: bytes) -> _Held:
         held = self._held.get(prefix)
         if held is None:
             if len(self._held) >= KEYS_KEPT_MAX + len(self._touched):
+                self._remove()
                 self._held = {name: self._held[name] for name in self._touched}
             held = self._held[prefix] = _Held()
             decode, size = self._decode[prefix[0]], len(prefix)

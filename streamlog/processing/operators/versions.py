@@ -26,14 +26,8 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from streamlog.processing.operators.agenda import FAR_FUTURE
-from streamlog.processing.operators.join_rows import (
-    decoder_of,
-    encode_row,
-    floor,
-    writer_in,
-    writer_name,
-)
-from streamlog.processing.state.row_table import time_name, time_of
+from streamlog.processing.operators.join_rows import decoder_of, encode_row
+from streamlog.processing.state.row_table import floor, time_name, time_of, writer_in, writer_name
 
 if TYPE_CHECKING:
     from streamlog.processing.dsl.nodes import RuntimeType, Value

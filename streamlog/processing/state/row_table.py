@@ -40,6 +40,7 @@ CLEAN_ROWS_MAX: Final = 50_000
 
 _KEY_SIZE: Final = struct.Struct(">H")
 _TIME: Final = struct.Struct(">Q")
+_WRITER: Final = struct.Struct(">I")
 _SIGN: Final = 1 << 63
 
 _NO_KEY: Final = b"\x00"
@@ -98,6 +99,22 @@ def time_of(name: bytes, position: int = 0) -> int:
     """
     time: int = _TIME.unpack_from(name, position)[0]
     return time - _SIGN
+
+
+def writer_name(writer: int) -> bytes:
+    """Returns 4 bytes that sort as writers do."""
+    return _WRITER.pack(writer)
+
+
+def writer_in(name: bytes, position: int) -> int:
+    """Returns the writer at a position of a name."""
+    writer: int = _WRITER.unpack_from(name, position)[0]
+    return writer
+
+
+def floor(time: int, step: int) -> int:
+    """Returns the multiple of `step` at or before a time."""
+    return time - time % step
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

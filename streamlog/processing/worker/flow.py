@@ -68,6 +68,7 @@ class Branch:
         self.tree = tree
         self.fused = fused
         self.clock = _clock(tree)
+        self.collected = list(fused.collectors.items())
 
 
 class Flow:
@@ -225,20 +226,23 @@ class Flow:
         return failed
 
     def _scatter_entry(self, batch: Batch) -> None:
-        for topic in self._entry.fused.collectors:
-            write = self._writes.get(topic)
-            lag_ms = 0 if write is None else write.lag_ms
-            self._scatter(topic, self._entry, batch, batch.task_times, batch.times, lag_ms)
+        for topic, collector in self._entry.collected:
+            if collector.indices:
+                write = self._writes.get(topic)
+                lag_ms = 0 if write is None else write.lag_ms
+                self._scatter(topic, self._entry, batch, batch.task_times, batch.times, lag_ms)
 
     def _run(self, branch: Branch, batch: Batch, start: int, stop: int) -> None:
         fused = branch.fused
-        self._assign(fused, batch, stop)
+        if fused.windows:
+            self._assign(fused, batch, stop)
         try:
             late = fused.run(start, stop, batch)
         except Exception as error:  # noqa: BLE001 (whatever a user's function may raise)
             failed, index = fused.blame(error.__traceback__)
             self._fail(failed or branch.tree.root, batch.offsets[index], error)
-        self._late_records += sum(late)
+        if late:
+            self._late_records += sum(late)
 
     def _assign(self, fused: Fused, batch: Batch, stop: int) -> None:
         """Finds the windows of the records up to `stop`."""
@@ -335,12 +339,17 @@ class Flow:
             results = list(act())
         except Exception as error:  # noqa: BLE001 (whatever a user's function may raise)
             self._fail(branch.tree.root, cause, error)
-        self._say_notes(branch.tree.root.name)
+        if self.operators[branch.tree.root.name].notes:
+            self._say_notes(branch.tree.root.name)
         if not results:
             return
-        keys, values, moments = (list(column) for column in zip(*results, strict=True))
+        keys = [key for key, _, _ in results]
+        values = [value for _, value, _ in results]
+        moments = [moment for _, _, moment in results]
         batch = self._emit(branch, keys, values, moments, cause)
-        for topic in branch.fused.collectors:
+        for topic, collector in branch.collected:
+            if not collector.indices:
+                continue
             write = self._writes.get(topic)
             # What comes later may be older than these: promise no more than before.
             before = _lagging(self._time_before, 0 if write is None else write.lag_ms)

@@ -132,7 +132,8 @@ class Intake:
         try:
             start = 0
             for each in prepared.breaks:
-                self._run(batch, start, each.position)
+                if start < each.position:
+                    self._run(batch, start, each.position)
                 act(each)
                 self._acted_for = each.cause
                 start = each.position
