@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ import trio
 
 from streamlog.cli.connection import client_config
 from streamlog.cli.consuming import extents_of
+from streamlog.cli.differences import comparison_as_json, comparison_table, sample_table
 from streamlog.cli.failure import EXIT_INTERRUPTED
 from streamlog.cli.figures import summary_line
 from streamlog.cli.loop import stop_asked_by_signals
@@ -26,11 +26,9 @@ from streamlog.client.values import TopicPartition
 from streamlog.config import state_folder
 from streamlog.doors import WorkerThreads
 from streamlog.errors import NotFoundError, UsageError
-from streamlog.processing.dsl.windowed import utc
 from streamlog.processing.errors import RecordFailure
 from streamlog.processing.plan.naming import beside
 from streamlog.processing.replay.comparing import compare_outputs, find_sides
-from streamlog.processing.replay.diff import ALWAYS, NEVER
 from streamlog.processing.replay.dropping import drop_version
 from streamlog.processing.replay.errors import NoVersionError
 from streamlog.processing.replay.offsets import streams_of
@@ -45,20 +43,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from streamlog.cli.output import Cell
     from streamlog.cli.pipeline_file import AnyPipeline
     from streamlog.client.client import Client
     from streamlog.config import Settings
-    from streamlog.processing.replay.diff import Comparison, Difference
     from streamlog.processing.replay.registry import Version
-    from streamlog.processing.replay.result import Result
     from streamlog.processing.replay.swapping import Swapped, SwapPlan
     from streamlog.processing.worker.span import Input
 
 EXIT_DIFFERENT = 1
 """As `diff` says it: 0 for the same, 1 for differences."""
-VALUE_WIDTH = 60
-"""Characters of a value in a table; JSON has all of it."""
 BOUND_FORMS = "start, @2013-07-01T00:00, @-2h, -1000 or an offset"
 
 
@@ -267,7 +260,7 @@ async def show_diff(command: Command, sample_max: int) -> int:
                 "version": command.name,
                 "live": live.runs_as,
                 "differs": differs,
-                "topics": [_as_json(each) for each in found],
+                "topics": [comparison_as_json(each) for each in found],
             }
         )
     else:
@@ -282,99 +275,6 @@ async def show_diff(command: Command, sample_max: int) -> int:
                 "Windows close as time passes, or at once by --drain"
             )
     return EXIT_DIFFERENT if differs else 0
-
-
-def comparison_table(found: list[Comparison]) -> Table:
-    """Returns a line for each topic."""
-    table = Table(
-        ["TOPIC", "AFTER", "THROUGH", "SAME", "CHANGED", "MISSING", "EXTRA", "NOT-COMPARED"]
-    )
-    for each in found:
-        part = each.part
-        table.rows.append(
-            [
-                each.topic,
-                _moment(part.after_ms),
-                _moment(part.through_ms),
-                *(each.same, each.changed, each.missing, each.extra, each.outside),
-            ]
-        )
-    return table
-
-
-def sample_table(found: list[Comparison]) -> Table:
-    """Returns a line for each difference that was kept."""
-    table = Table(["TOPIC", "CHANGE", "KEY", "WINDOW", "LIVE", "VERSION"])
-    for comparison in found:
-        for each in comparison.sample:
-            row: list[Cell] = [comparison.topic, each.change.value, _text(each.result.key)]
-            table.rows.append([*row, _window(each.result), _short(each.live), _short(each.version)])
-    return table
-
-
-def _as_json(comparison: Comparison) -> dict[str, object]:
-    part = comparison.part
-    return {
-        "topic": comparison.topic,
-        "version_topic": comparison.version_topic,
-        "after": _moment(part.after_ms),
-        "through": _moment(part.through_ms),
-        "same": comparison.same,
-        "changed": comparison.changed,
-        "missing": comparison.missing,
-        "extra": comparison.extra,
-        "not_compared": comparison.outside,
-        "sample": [_difference_as_json(each) for each in comparison.sample],
-    }
-
-
-def _difference_as_json(difference: Difference) -> dict[str, object]:
-    result = difference.result
-    return {
-        "change": difference.change.value,
-        "key": _text(result.key),
-        "start": None if result.start_ms is None else _moment(result.start_ms),
-        "end": None if result.end_ms is None else _moment(result.end_ms),
-        "live": _value(difference.live),
-        "version": _value(difference.version),
-    }
-
-
-def _value(result: Result | None) -> object:
-    """A result's value as JSON if it is some, else as text."""
-    if result is None or result.value is None:
-        return None
-    try:
-        return json.loads(result.value)
-    except ValueError:
-        return _text(result.value)
-
-
-def _short(result: Result | None) -> str | None:
-    """A value for a table; of a window's result what it is beside its window."""
-    value = _value(result)
-    if isinstance(value, dict) and value.keys() == {"start", "end", "value"}:
-        value = value["value"]
-    text = value if isinstance(value, str | None) else json.dumps(value, ensure_ascii=False)
-    return text if text is None or len(text) <= VALUE_WIDTH else f"{text[: VALUE_WIDTH - 1]}…"
-
-
-def _window(result: Result) -> str:
-    if result.start_ms is None or result.end_ms is None:
-        return _moment(result.timestamp_ms) or "-"
-    return f"{_moment(result.start_ms)} {_moment(result.end_ms)}"
-
-
-def _text(data: bytes | None) -> str | None:
-    return None if data is None else data.decode(errors="backslashreplace")
-
-
-def _moment(time_ms: int) -> str | None:
-    """A time in RFC 3339; nothing for one that is no bound."""
-    if time_ms in (NEVER, ALWAYS):
-        return None
-    moment = utc(min(max(time_ms, -62_135_596_800_000), 253_402_300_799_999))
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").replace(".000Z", "Z")
 
 
 # Swap.
