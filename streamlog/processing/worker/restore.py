@@ -94,7 +94,7 @@ async def take_over(
         outline = encode_outline(outline_of(setting.plan))
 
         def settle() -> None:
-            agree_with_group(store, name, committed)
+            agree_with_group(store, name, committed, start_over_hint(setting.plan))
             store.note_outline(outline)
 
         await setting.threads.run(settle)
@@ -200,6 +200,7 @@ def agree_with_group(
     store: TaskStore,
     name: TaskName,
     committed: Mapping[TopicPartition, OffsetAndMetadata | None],
+    way_out: str,
 ) -> None:
     """Rewinds the state to where somebody has moved the group, if it can be.
 
@@ -226,8 +227,8 @@ def agree_with_group(
         if note is not None and note.sequence > store.sequence:
             raise StorageError(
                 f"task {name}: the group has committed checkpoint {note.sequence} but the "
-                f"changelog ends with {store.sequence}: it has lost records",
-                hint="Run the pipeline under another name to compute its state anew",
+                f"changelog ends with {store.sequence}: it has lost records, or was deleted",
+                hint=way_out,
             )
         if note is None and entry.offset != (here or 0):
             moved[key.topic, key.partition] = entry.offset
