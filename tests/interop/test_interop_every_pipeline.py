@@ -23,16 +23,14 @@ from streamlog.client.admin.admin import Admin
 from streamlog.client.admin.values import NewTopic
 from streamlog.client.client import open_client
 from streamlog.client.config import ClientConfig
-from streamlog.client.producer.producer import open_producer
 from streamlog.processing.plan.topics import KEPT
-from streamlog.records.murmur2 import partition_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "pipelines"))
 
 import departures_recomputed as recomputed
 from command_runner import Shell, streamlog
-from pipeline_inputs import PAUSE_MS, Sent, shop_records, table_records
+from pipeline_inputs import PAUSE_MS, Sent, send, shop_records, table_records
 from shop_recomputed import settlements
 
 if TYPE_CHECKING:
@@ -93,22 +91,8 @@ class World:
             await Admin(client).create_topics(topics)
 
     async def send(self, part: Sequence[Sent]) -> None:
-        """Sends to each partition what belongs there, in order."""
-        async with (
-            open_client(ClientConfig(brokers=(self.address,))) as client,
-            open_producer(client) as producer,
-        ):
-            for topic in TOPICS:
-                for partition in range(PARTITIONS):
-                    here = [
-                        (each.key, each.value, each.time_ms)
-                        for each in part
-                        if each.topic == topic and partition_of(each.key, PARTITIONS) == partition
-                    ]
-                    if here:
-                        keys, values, times = map(list, zip(*here, strict=True))
-                        await producer.send_columns(topic, partition, keys, values, times)
-            await producer.flush()
+        async with open_client(ClientConfig(brokers=(self.address,))) as client:
+            await send(client, part, PARTITIONS)
 
     def run(self, *options: str) -> None:
         """Runs all pipelines over what is there, in a process of their own."""

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from flights_recomputed import RFC3339, moment, rows, scheduled
+from flights_recomputed import RFC3339, flights_until, left, moment, rows
 
 BEAUFORT_MPH = (1, 4, 8, 13, 19, 25, 32, 39, 47, 55, 64, 73)
 HOUR = timedelta(hours=1)
@@ -37,16 +37,16 @@ def departures(until: datetime | None = None) -> tuple[Departure, ...]:
     """All flights that have left with a known aircraft, in order."""
     found = [
         Departure(
-            scheduled(flight) + timedelta(minutes=int(flight["dep_delay"])),
+            left(flight),
             flight["origin"],
             flight["tailnum"],
             int(flight["dep_delay"]),
             int(flight["distance"]),
         )
-        for flight in rows("flights")
+        for flight in flights_until(until)
         if flight["dep_delay"] != "NA" and flight["tailnum"] != "NA"
     ]
-    return tuple(sorted(each for each in found if until is None or each.at < until))
+    return tuple(sorted(found))
 
 
 def milliseconds(at: datetime) -> int:
@@ -122,12 +122,10 @@ def turnarounds(until: datetime | None = None) -> Rows:
 
 def busiest_hours(until: datetime | None = None) -> dict[tuple[str, str], dict[str, Any]]:
     counts: Counter[tuple[str, datetime]] = Counter()
-    for flight in rows("flights"):
+    for flight in flights_until(until):
         if flight["dep_delay"] == "NA":
             continue
-        at = scheduled(flight) + timedelta(minutes=int(flight["dep_delay"]))
-        if until is not None and at >= until:
-            continue
+        at = left(flight)
         start = at - (at - EPOCH) % QUARTER
         for number in range(4):
             counts[flight["origin"], start - number * QUARTER] += 1
