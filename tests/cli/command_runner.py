@@ -8,7 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from streamlog.cli.main import run
@@ -91,6 +92,27 @@ def bytes_of(folder: Path, pattern: str) -> int:
         except FileNotFoundError:
             continue
     return total
+
+
+def killed_when_written(folder: Path, pattern: str, more: int, *arguments: str) -> bool:
+    """Runs a command, and kills it once the topics of a pattern have so many bytes more.
+
+    Returns whether it was still at it.
+    """
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
+    )  # fmt: skip
+    size, deadline = bytes_of(folder, pattern) + more, time.monotonic() + TIMEOUT_S
+    try:
+        while process.poll() is None and bytes_of(folder, pattern) < size:
+            assert time.monotonic() < deadline, f"{pattern} has not {size} bytes"
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode == -signal.SIGKILL
 
 
 class Shell:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from streamlog.client.client import Client
 
+FLIGHTS_FILE = Path(__file__).parent.parent.parent / "pipelines" / "flights.py"
 CUSTOMERS = 300
 BATCH = 500
 """Small, so that there is something between the pieces in which it is read."""
@@ -62,6 +63,27 @@ def table_records(topic: str, until: datetime) -> tuple[Sent, ...]:
         if chunk.timestamps[-1] >= until_ms:
             break
     return tuple(found)
+
+
+def flights_file(folder: Path, suffix: str = "", topic: str = "flights") -> str:
+    """The demo's pipelines with a checkpoint every tenth of a second, so that more come in a part.
+
+    Args:
+        folder: Where to put the file.
+        suffix: Of the names of the pipelines and of what they write.
+        topic: From which they read.
+    """
+    text = FLIGHTS_FILE.read_text()
+    for name in ("delays-per-carrier", "cancellations-per-origin"):
+        text = text.replace(f'"{name}"', f'"{name}{suffix}"')
+        function = name.replace("-", "_")
+        text = text.replace(f"def {function}(", f"def {function}{suffix.replace('-', '_')}(")
+    text = text.replace('Topic("flights"', f'Topic("{topic}"')
+    interval = "@pipeline(checkpoint_interval=timedelta(milliseconds=100))\n"
+    assert text.count("@pipeline\n") == 2
+    path = folder / "flights.py"
+    path.write_text(text.replace("@pipeline\n", interval))
+    return str(path)
 
 
 async def send(client: Client, sent: Iterable[Sent], partitions: int) -> None:

@@ -16,6 +16,7 @@ import sys
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import islice
 from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -72,7 +73,9 @@ Shares = list[dict[int, tuple[float, float]]]
 @cache
 def flights() -> list[dict[str, Any]]:
     """Departed flights in the order in which they left, so that their schedules are mixed up."""
-    departed = [row for row in recomputed.rows("flights") if row["dep_time"] != "NA"][:FLIGHTS]
+    departed = islice(
+        (row for row in recomputed.read("flights") if row["dep_time"] != "NA"), FLIGHTS
+    )
     found = [
         {
             "row": number,

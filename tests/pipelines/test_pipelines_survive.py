@@ -14,33 +14,46 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import flights_recomputed as recomputed
 import pytest
 import trio
+from pipeline_inputs import flights_file, send, table_records
 
-from streamlog.cli.demo.dataset import find_data
-from streamlog.cli.demo.loader import Progress, load
 from streamlog.client.admin.admin import Admin
+from streamlog.client.admin.values import NewTopic
 from streamlog.client.client import open_client
 from streamlog.client.config import ClientConfig
+from streamlog.processing.plan.topics import KEPT
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 
-from command_runner import COMMAND, TIMEOUT_S, environment, read_results, server, streamlog
+from command_runner import (
+    COMMAND,
+    TIMEOUT_S,
+    environment,
+    killed_when_written,
+    read_results,
+    server,
+    streamlog,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parent.parent.parent
-FLIGHTS_FILE = str(ROOT / "pipelines" / "flights.py")
+UNTIL = datetime(2013, 3, 1, tzinfo=UTC)
+"""Two months, 52,000 flights; `test_pipelines_killed` has them all."""
+PARTITIONS = 4
 EXPECTED = {
     "delays-per-carrier": recomputed.delays_per_carrier,
     "cancellations-per-origin": recomputed.cancellations_per_origin,
 }
-RUN_TO_THE_END = ("run", FLIGHTS_FILE, "--until", "end", "--drain")
+WRITTEN = "*.repartition-*"
+BYTES = 5_000_000
+"""About what an undisturbed run writes there."""
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +67,30 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def load_into(address: str) -> None:
     async with open_client(ClientConfig(brokers=(address,))) as client:
-        await load(client, Admin(client), find_data(), 4, Progress())
+        topics = ("airlines", "flights")
+        await Admin(client).create_topics(
+            [NewTopic(topic, PARTITIONS, configs=KEPT) for topic in topics]
+        )
+        for topic in topics:
+            await send(client, table_records(topic, UNTIL), PARTITIONS)
 
 
 def copied(loaded: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(loaded, tmp_path / "data"))
 
 
+def run_command(tmp_path: Path, address: str, *options: str) -> tuple[str, ...]:
+    state = str(tmp_path / "state")
+    return ("run", flights_file(tmp_path), "-b", address, "--state", state, *options)
+
+
+TO_THE_END = ("--until", "end", "--drain")
+
+
 def assert_all_results(address: str) -> None:
     for topic, recompute in EXPECTED.items():
         results, _ = read_results(address, topic)
-        expected = recompute()
+        expected = recompute(UNTIL)
         assert results.keys() == expected.keys()
         assert results == expected
 
@@ -78,20 +104,8 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.kill()
+        process.kill()
         process.wait()
-
-
-def kill_after(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Kills a process in the middle of its work; returns whether it was still at it."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        return True
-    return False
 
 
 @pytest.mark.slow
@@ -100,11 +114,12 @@ def test_workers_that_are_killed_come_back_and_count_nothing_twice(
     loaded: Path, tmp_path: Path, seed: int
 ) -> None:
     rng = random.Random(seed)
-    with server(copied(loaded, tmp_path)) as address:
-        run = (*RUN_TO_THE_END, "-b", address, "--state", str(tmp_path / "state"))
-        for _ in range(6):
-            with started(*run) as process:
-                kill_after(process, rng.uniform(0.3, 2.0))
+    data = copied(loaded, tmp_path)
+    with server(data) as address:
+        run = run_command(tmp_path, address, *TO_THE_END)
+        more = [rng.randrange(BYTES // 8) for _ in range(6)]
+        killed = [killed_when_written(data, WRITTEN, each, *run) for each in more]
+        assert any(killed)
         streamlog(*run)
         assert_all_results(address)
 
@@ -113,10 +128,7 @@ def test_workers_that_are_killed_come_back_and_count_nothing_twice(
 @pytest.mark.parametrize("workers", [2, 4])
 def test_several_workers_find_the_same_as_one(loaded: Path, tmp_path: Path, workers: int) -> None:
     with server(copied(loaded, tmp_path)) as address:
-        streamlog(
-            *RUN_TO_THE_END, "-b", address,
-            "--workers", str(workers), "--state", str(tmp_path / "state"),
-        )  # fmt: skip
+        streamlog(*run_command(tmp_path, address, *TO_THE_END), "--workers", str(workers))
         assert_all_results(address)
 
 
@@ -125,16 +137,17 @@ def test_workers_that_join_and_leave_while_it_runs_change_nothing(
     loaded: Path, tmp_path: Path
 ) -> None:
     rng = random.Random(7)
-    with server(copied(loaded, tmp_path)) as address:
-        endless = ("run", FLIGHTS_FILE, "-b", address, "--state", str(tmp_path / "state"))
+    data = copied(loaded, tmp_path)
+    with server(data) as address:
+        endless = run_command(tmp_path, address)
         for _ in range(4):
             with started(*endless) as first, started(*endless) as second:
                 time_apart(first, rng.uniform(0.5, 1.5))
                 second.send_signal(signal.SIGTERM)
                 # On a busy machine it may not have come as far as to know how to end well.
                 assert second.wait(TIMEOUT_S) in (0, -signal.SIGTERM)
-                kill_after(first, rng.uniform(0.2, 1.0))
-        streamlog(*RUN_TO_THE_END, "-b", address, "--state", str(tmp_path / "state"))
+                time_apart(first, rng.uniform(0.1, 0.5))
+        streamlog(*run_command(tmp_path, address, *TO_THE_END))
         assert_all_results(address)
 
 
@@ -148,13 +161,12 @@ def time_apart(process: subprocess.Popen[bytes], seconds: float) -> None:
 def test_a_worker_without_its_local_state_restores_it_from_the_changelog(
     loaded: Path, tmp_path: Path
 ) -> None:
-    state = tmp_path / "state"
-    with server(copied(loaded, tmp_path)) as address:
-        run = (*RUN_TO_THE_END, "-b", address, "--state", str(state))
-        for seconds in (1.5, 1.5):
-            with started(*run) as process:
-                kill_after(process, seconds)
-            shutil.rmtree(state, ignore_errors=True)
+    data = copied(loaded, tmp_path)
+    with server(data) as address:
+        run = run_command(tmp_path, address, *TO_THE_END)
+        for _ in range(2):
+            assert killed_when_written(data, WRITTEN, BYTES // 4, *run)
+            shutil.rmtree(tmp_path / "state")
         streamlog(*run)
         assert_all_results(address)
 
@@ -163,25 +175,21 @@ def test_a_worker_without_its_local_state_restores_it_from_the_changelog(
 def test_a_server_that_is_killed_under_its_workers_loses_nothing(
     loaded: Path, tmp_path: Path
 ) -> None:
-    data, state = copied(loaded, tmp_path), tmp_path / "state"
+    data = copied(loaded, tmp_path)
     port = _free_port()
-    serve = ("server", "--data", str(data), "--listen", f"127.0.0.1:{port}")
-    run = (*RUN_TO_THE_END, "-b", f"127.0.0.1:{port}", "--state", str(state))
+    address = f"127.0.0.1:{port}"
+    serve = ("server", "--data", str(data), "--listen", address)
+    run = run_command(tmp_path, address, *TO_THE_END)
     rng = random.Random(3)
-    with started(*serve) as process:
-        _wait_until_it_listens(port)
-        with started(*run) as worker:
-            for _ in range(3):
-                kill_after(process, rng.uniform(0.5, 1.0))
-                process = subprocess.Popen([*COMMAND, *serve], stderr=subprocess.DEVNULL)
-                _wait_until_it_listens(port)
+    with started(*run) as worker:
+        more = [rng.randrange(BYTES // 6) for _ in range(3)]
+        killed = [killed_when_written(data, WRITTEN, each, *serve) for each in more]
+        assert any(killed)
+        with started(*serve):
+            _wait_until_it_listens(port)
             worker.wait(TIMEOUT_S)
-        try:
             streamlog(*run)
-            assert_all_results(f"127.0.0.1:{port}")
-        finally:
-            process.kill()
-            process.wait()
+            assert_all_results(address)
 
 
 def _free_port() -> int:
