@@ -127,7 +127,7 @@ def decide(
         for name in sorted(name for name in pasts if name.sub_topology == sub.name):
             writers = writers_of(sub, pasts)
             cuts = {
-                writer: cut_of(chosen[each].to.meta)
+                writer: cut_of(chosen[each].to.meta, sub.input_topic)
                 for writer, each in writers.items()
                 if chosen[each].touched
             }
@@ -154,15 +154,16 @@ def writers_of(sub: SubOutline, tasks: Mapping[TaskName, object]) -> dict[int, T
     }
 
 
-def cut_of(meta: TaskMeta) -> int:
-    """Returns the first sequence of what a task will write when it goes on from a checkpoint."""
+def cut_of(meta: TaskMeta, topic: str) -> int:
+    """Returns the first sequence that a task will write to a topic, going on from a checkpoint."""
     if not meta.positions:
         return EVERYTHING
-    offset = meta.positions[0][2]
-    if meta.drained:
-        return offset << INDEX_BITS
+    offset = meta.positions[0][2] + meta.shifts.get(topic, 0)
     # Decisions and drains there are caused by the last input, and numbered behind it.
-    return (offset - 1 << INDEX_BITS) + DRAIN_INDEX + meta.decided[1]
+    decided = DRAIN_INDEX + meta.decided[1]
+    if meta.drained:
+        return offset + (decided - 1 >> INDEX_BITS) << INDEX_BITS
+    return (offset - 1 << INDEX_BITS) + decided
 
 
 def _choose(

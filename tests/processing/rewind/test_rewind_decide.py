@@ -154,10 +154,16 @@ def test_out_of_reach_it_begins_anew_if_that_is_asked_for() -> None:
 
 def test_a_cut_is_where_the_next_output_will_be() -> None:
     at = (("events", 0, 7),)
-    assert cut_of(TaskMeta()) == EVERYTHING
-    assert cut_of(TaskMeta(positions=at)) == (6 << INDEX_BITS) + DRAIN_INDEX
-    assert cut_of(TaskMeta(positions=at, decided=(2, 5))) == (6 << INDEX_BITS) + DRAIN_INDEX + 5
-    assert cut_of(TaskMeta(positions=at, drained=True)) == 7 << INDEX_BITS
+    assert cut_of(TaskMeta(), "t") == EVERYTHING
+    assert cut_of(TaskMeta(positions=at), "t") == (6 << INDEX_BITS) + DRAIN_INDEX
+    decided = TaskMeta(positions=at, decided=(2, 5))
+    assert cut_of(decided, "t") == (6 << INDEX_BITS) + DRAIN_INDEX + 5
+    assert cut_of(TaskMeta(positions=at, drained=True), "t") == 7 << INDEX_BITS
+    shifted = TaskMeta(positions=at, shifts={"t": 3})
+    assert cut_of(shifted, "t") == (9 << INDEX_BITS) + DRAIN_INDEX
+    assert cut_of(shifted, "other") == (6 << INDEX_BITS) + DRAIN_INDEX
+    many = TaskMeta(positions=at, decided=(1, DRAIN_INDEX + 1), drained=True)
+    assert cut_of(many, "t") == 8 << INDEX_BITS
 
 
 def test_rules_add_up_until_they_say_nothing_new() -> None:
