@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from streamlog.processing.operators.agenda import FAR_FUTURE, Agenda
 from streamlog.processing.operators.join_rows import Waiting
@@ -114,8 +114,8 @@ class IntervalJoin(Operator):
         token = token_of(key)
         results = self._meet(port, key, token, value, timestamp, time)
         if deadline >= self.now:
-            matters = self._outer[port] or time > deadline
-            record = Waiting(kept_key(key, token), time, matters and bool(results), value)
+            matched = bool(results) and (self._outer[port] or time > deadline)
+            record: Waiting[Any] = Waiting(kept_key(key, token), time, matched, value)
             self._rows.add(port, token, timestamp, writer, record)
             self._due.add(deadline, _PORTS[port] + token)
             self.opened += 1

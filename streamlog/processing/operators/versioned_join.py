@@ -16,7 +16,7 @@ Rows of tables 0 and 1: the versions; see there. Rows of table 2: the records th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from streamlog.processing.dsl.windowed import utc
 from streamlog.processing.operators.agenda import FAR_FUTURE, Agenda, WaitingRows
@@ -106,7 +106,7 @@ class VersionedJoin(Operator):
             self.late += 1
         else:
             due = max(timestamp + self._spec.grace_ms, time)
-            record = Waiting(kept_key(key, token), time, False, value)
+            record: Waiting[Any] = Waiting(kept_key(key, token), time, False, value)
             self._waiting.add(due, timestamp, token, writer, record)
             self.opened += 1
         return NOTHING
