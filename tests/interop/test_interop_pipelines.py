@@ -1,24 +1,30 @@
 """Pipelines and the command against a real Apache Kafka; skipped without a JDK and Maven.
 
 What `tests/pipelines` shows on our own broker must hold on Kafka as well: the demo, killed workers,
-lost state, several workers. One node serves all of it; the demo loads the flights, and the other
-runs are of the same pipelines under other names, so that they begin anew.
+lost state, several workers. One node serves all of it; the demo loads all flights, and the other
+runs are of the same pipelines under other names over a part of them, so that they begin anew.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apache_kafka
 import pytest
+import trio
+
+from streamlog.client.admin.admin import Admin
+from streamlog.client.admin.values import NewTopic
+from streamlog.client.client import open_client
+from streamlog.client.config import ClientConfig
+from streamlog.processing.plan.topics import KEPT
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "pipelines"))
@@ -27,11 +33,12 @@ import flights_recomputed as recomputed
 from command_runner import (
     COMMAND,
     TIMEOUT_S,
-    bytes_of,
     environment,
+    killed_when_written,
     read_results,
     streamlog,
 )
+from pipeline_inputs import flights_file, send, table_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,8 +50,8 @@ pytestmark = [
     pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
 ]
 
-FLIGHTS_FILE = Path(__file__).parent.parent.parent / "pipelines" / "flights.py"
-EXPECTED: dict[str, Callable[[], recomputed.Results]] = {
+PART, PARTITIONS, UNTIL = "flights-part", 4, datetime(2013, 3, 1, tzinfo=UTC)
+EXPECTED: dict[str, Callable[[datetime | None], recomputed.Results]] = {
     "delays-per-carrier": recomputed.delays_per_carrier,
     "cancellations-per-origin": recomputed.cancellations_per_origin,
 }
@@ -85,49 +92,34 @@ def demo(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(done.stdout, done.stderr)
 
 
-def assert_all_results(address: str, suffix: str = "", *, once: bool = False) -> None:
+@pytest.fixture(scope="module")
+def part(kafka: str, demo: Demo) -> None:
+    """Two months of the flights in a topic of their own, beside the demo's tables."""
+
+    async def load() -> None:
+        async with open_client(ClientConfig(brokers=(kafka,))) as client:
+            await Admin(client).create_topics([NewTopic(PART, PARTITIONS, configs=KEPT)])
+            flights = [sent._replace(topic=PART) for sent in table_records("flights", UNTIL)]
+            await send(client, flights, PARTITIONS)
+
+    trio.run(load)
+
+
+def assert_all_results(
+    address: str, suffix: str = "", until: datetime | None = UNTIL, *, once: bool = False
+) -> None:
     for topic, recompute in EXPECTED.items():
         results, count = read_results(address, topic + suffix)
-        expected = recompute()
+        expected = recompute(until)
         assert results.keys() == expected.keys()
         assert results == expected
         assert not once or count == len(expected)
 
 
-def renamed(folder: Path, suffix: str) -> str:
-    """The demo's pipelines under other names, with topics of their own for what they write."""
-    text = FLIGHTS_FILE.read_text()
-    for topic in EXPECTED:
-        text = text.replace(f'"{topic}"', f'"{topic}{suffix}"')
-        function = topic.replace("-", "_")
-        text = text.replace(f"def {function}(", f"def {function}{suffix.replace('-', '_')}(")
-    path = folder / "flights.py"
-    path.write_text(text)
-    return str(path)
-
-
-def kill_when_written(node: Node, pattern: str, size: int, *arguments: str) -> None:
-    """Runs a command, and kills it once it has written so much to the topics of a pattern."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + TIMEOUT_S
-        while bytes_of(node.data, pattern) < size:
-            assert time.monotonic() < deadline
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = process.wait(0.01)
-                pytest.fail(f"it ended (with {code}) before it had written so much")
-    finally:
-        process.kill()
-        process.wait()
-
-
 def test_the_demo_finds_what_plain_python_finds(kafka: str, demo: Demo) -> None:
     assert "UA\tUnited Air Lines Inc." in demo.output
     assert demo.summary.count(" records in, 0 late, ") == len(EXPECTED), demo.summary
-    assert_all_results(kafka, once=True)
+    assert_all_results(kafka, until=None, once=True)
 
 
 def test_the_demo_goes_on_where_it_was(kafka: str, demo: Demo, tmp_path: Path) -> None:
@@ -135,38 +127,38 @@ def test_the_demo_goes_on_where_it_was(kafka: str, demo: Demo, tmp_path: Path) -
     again = streamlog("demo", "--exit", "--data", str(tmp_path), "-X", f"brokers={kafka}")
     assert "were there already" in again.stderr
     assert again.stdout == demo.output
-    assert_all_results(kafka, once=True)
+    assert_all_results(kafka, until=None, once=True)
 
 
 def run_command(node: Node, folder: Path, suffix: str) -> tuple[str, ...]:
     return (
-        "run", renamed(folder, suffix), "--until", "end", "--drain", "--quiet",
+        "run", flights_file(folder, suffix, PART), "--until", "end", "--drain", "--quiet",
         "-b", node.address, "--state", str(folder / "state"),
     )  # fmt: skip
 
 
 def test_workers_that_are_killed_come_back_and_count_nothing_twice(
-    node: Node, demo: Demo, tmp_path: Path
+    node: Node, part: None, tmp_path: Path
 ) -> None:
     run = run_command(node, tmp_path, "-killed")
-    for written in (3_000_000, 9_000_000, 17_000_000, 25_000_000, 34_000_000):
-        kill_when_written(node, "*_killed.*.repartition-*", written, *run)
+    written = "*_killed.*.repartition-*"
+    for more in (200_000, 400_000, 600_000, 800_000):
+        assert killed_when_written(node.data, written, more, *run)
     streamlog(*run)
     assert_all_results(node.address, "-killed")
 
 
 def test_a_worker_without_its_local_state_restores_it_from_the_changelog(
-    node: Node, demo: Demo, tmp_path: Path
+    node: Node, part: None, tmp_path: Path
 ) -> None:
     run = run_command(node, tmp_path, "-restored")
-    for written in (12_000_000, 26_000_000):
-        kill_when_written(node, "*_restored.*.repartition-*", written, *run)
-        shutil.rmtree(tmp_path / "state")
+    assert killed_when_written(node.data, "*_restored.*.repartition-*", 2_000_000, *run)
+    shutil.rmtree(tmp_path / "state")
     streamlog(*run)
     assert_all_results(node.address, "-restored")
 
 
-def test_two_workers_find_the_same_as_one(node: Node, demo: Demo, tmp_path: Path) -> None:
+def test_two_workers_find_the_same_as_one(node: Node, part: None, tmp_path: Path) -> None:
     streamlog(*run_command(node, tmp_path, "-shared"), "--workers", "2")
     assert_all_results(node.address, "-shared")
 

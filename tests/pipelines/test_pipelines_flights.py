@@ -20,10 +20,9 @@ EXPECTED = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("partitions", [4, 1])
-def test_the_demo_finds_what_plain_python_finds(tmp_path: Path, partitions: int) -> None:
+def test_the_demo_finds_what_plain_python_finds(tmp_path: Path) -> None:
     arguments = ["--exit", "--data", str(tmp_path), "--listen", "127.0.0.1:0"]
-    first = streamlog("demo", *arguments, "--partitions", str(partitions))
+    first = streamlog("demo", *arguments)
     assert "UA\tUnited Air Lines Inc." in first.stdout
     done = re.findall(r": stopped, .* records in, 0 late, ", first.stderr)
     assert len(done) == len(EXPECTED), first.stderr
