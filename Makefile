@@ -50,7 +50,6 @@ bench: setup
 	$(BIN)/python tests/benchmarks $(ARGS)
 
 docs: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 clean:
