@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,14 @@ TOOLS = {
     "producer-perf-test": "org.apache.kafka.tools.ProducerPerformance",
     "consumer-perf-test": "org.apache.kafka.tools.ConsumerPerformance",
 }
+
+
+@dataclass(frozen=True)
+class Node:
+    """A running Apache Kafka: its address, and the folder of its logs."""
+
+    address: str
+    data: Path
 
 
 def unavailable() -> str | None:

@@ -7,6 +7,7 @@ the middle and runs on, which must lead to the same results and the same state.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from dataclasses import dataclass
@@ -137,10 +138,11 @@ class World:
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[World]:
-    data = tmp_path / "broker"
-    data.mkdir()
-    server = own_broker(data) if request.param == "own" else apache_kafka.running(data)
-    with server as address:
+    with contextlib.ExitStack() as cleanup:
+        if request.param == "own":
+            address = cleanup.enter_context(own_broker(tmp_path / "broker"))
+        else:
+            address = request.getfixturevalue("kafka")
         yield World(address, tmp_path, Shell(address, capsys, lambda _: None))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apache_kafka
@@ -17,8 +19,6 @@ from streamlog.records.batch import Codec
 from streamlog.records.codec import decode_batches, encode_batch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from streamlog.broker.log.partition_log import PartitionLog
 
 MISSING = apache_kafka.unavailable()
@@ -122,16 +122,25 @@ def produce(address: str) -> None:
         ending(30)
 
 
-@pytest.mark.parametrize("clean", [True, False])
-async def test_a_folder_that_apache_kafka_wrote_is_taken_over(tmp_path: Path, clean: bool) -> None:
-    with apache_kafka.running(tmp_path) as address:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that Apache Kafka has written and closed; copy it before use."""
+    folder = tmp_path_factory.mktemp("apache")
+    with apache_kafka.running(folder) as address:
         apache_kafka.tool(
             "topics", "--bootstrap-server", address, "--create", "--topic", "orders",
             "--partitions", "1", "--config", "segment.bytes=1048576",
             "--config", "retention.ms=-1",
         )  # fmt: skip
         produce(address)
-    data = tmp_path / "data"
+    return folder / "data"
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_a_folder_that_apache_kafka_wrote_is_taken_over(
+    written: Path, tmp_path: Path, clean: bool
+) -> None:
+    data = Path(shutil.copytree(written, tmp_path / "data"))
     if not clean:
         (data / ".kafka_cleanshutdown").unlink()
     config = LogManagerConfig(default_config=LogConfig(retention_ms=-1))

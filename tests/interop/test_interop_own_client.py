@@ -7,8 +7,6 @@ with our member, so the two must agree on what assignors decide and what bytes s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import apache_kafka
 import pytest
 import trio
@@ -31,22 +29,12 @@ from streamlog.client.producer.producer import open_producer
 from streamlog.client.values import EARLIEST, OffsetAndMetadata, TopicPartition
 from streamlog.records.errors import BatchTooLargeError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 MISSING = apache_kafka.unavailable()
 pytestmark = [
     pytest.mark.interop,
     pytest.mark.slow,
     pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
 ]
-
-
-@pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running Apache Kafka."""
-    with apache_kafka.running(tmp_path_factory.mktemp("apache")) as address:
-        yield address
 
 
 def config(address: str) -> ClientConfig:
@@ -206,10 +194,15 @@ async def test_topics_are_administered(kafka: str, topic: str) -> None:
         with pytest.raises(KafkaError, match="TOPIC_ALREADY_EXISTS"):
             await admin.create_topics([NewTopic(topic, 2)])
         await admin.create_partitions({topic: 3})
-        assert len((await admin.describe_topics([topic]))[topic].partitions) == 3
-        await admin.alter_configs(topic, {"retention.ms": None, "max.message.bytes": "5000"})
-        entries = {each.name: each for each in await admin.describe_configs(topic)}
-        assert entries["max.message.bytes"].value == "5000"
+        # Kafka answers when its controller knows; its brokers hear of it a moment later.
+        with trio.fail_after(30):
+            while len((await admin.describe_topics([topic]))[topic].partitions) < 3:
+                await trio.sleep(0.05)
+            await admin.alter_configs(topic, {"retention.ms": None, "max.message.bytes": "5000"})
+            entries = {each.name: each for each in await admin.describe_configs(topic)}
+            while entries["max.message.bytes"].value != "5000":
+                await trio.sleep(0.05)
+                entries = {each.name: each for each in await admin.describe_configs(topic)}
         assert entries["retention.ms"].is_default
         async with open_producer(client) as producer:
             for number in range(10):

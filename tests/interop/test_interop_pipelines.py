@@ -41,7 +41,9 @@ from command_runner import (
 from pipeline_inputs import flights_file, send, table_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from apache_kafka import Node
 
 MISSING = apache_kafka.unavailable()
 pytestmark = [
@@ -58,31 +60,11 @@ EXPECTED: dict[str, Callable[[datetime | None], recomputed.Results]] = {
 
 
 @dataclass(frozen=True)
-class Node:
-    """A running Apache Kafka: its address, and the folder of its logs."""
-
-    address: str
-    data: Path
-
-
-@dataclass(frozen=True)
 class Demo:
     """What the demo said; its topics stay there."""
 
     output: str
     summary: str
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    folder = tmp_path_factory.mktemp("apache")
-    with apache_kafka.running(folder) as address:
-        yield Node(address, folder / "data")
-
-
-@pytest.fixture(scope="module")
-def kafka(node: Node) -> str:
-    return node.address
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,5 @@ pytestmark = [
 ]
 
 
-def test_an_edit_goes_the_whole_way_on_apache_kafka(tmp_path: Path) -> None:
-    with apache_kafka.running(tmp_path) as address:
-        edit_replay_compare_swap_and_run_on(address, tmp_path)
+def test_an_edit_goes_the_whole_way_on_apache_kafka(kafka: str, tmp_path: Path) -> None:
+    edit_replay_compare_swap_and_run_on(kafka, tmp_path)

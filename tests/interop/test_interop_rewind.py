@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import apache_kafka
 import pytest
@@ -17,9 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 from command_runner import COMMAND, environment, streamlog
 from test_cli_rewind import APP
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 MISSING = apache_kafka.unavailable()
 pytestmark = [
     pytest.mark.interop,
@@ -27,12 +23,6 @@ pytestmark = [
     pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
 ]
 USERS = 7
-
-
-@pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with apache_kafka.running(tmp_path_factory.mktemp("apache")) as address:
-        yield address
 
 
 def send(address: str, count: int) -> None:
