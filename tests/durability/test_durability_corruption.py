@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,6 @@ from streamlog.wire.messages.delete_records import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SEGMENT_BYTES = 20_000
 RECORD_COUNT = 40
@@ -32,10 +32,11 @@ BAD_DATA = 6
 VALUES = {offset: f"{offset} " + "x" * 2000 for offset in range(RECORD_COUNT)}
 
 
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server with sealed segments, stopped in order."""
-    with ServerProcess(tmp_path_factory.mktemp("data")) as server:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with sealed segments, whose server was stopped in order."""
+    data = tmp_path_factory.mktemp("written")
+    with ServerProcess(data) as server:
         with Wire(server.port) as wire:
             settings = {"segment.bytes": str(SEGMENT_BYTES)}
             for name in ("one", "two"):
@@ -43,7 +44,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
                 for value in VALUES.values():
                     wire.must_produce(name, 0, batch_of(value))
         server.stop()
-        server.start()
+    return data
+
+
+@pytest.fixture
+def server(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server over a copy of it."""
+    data = Path(shutil.copytree(written, tmp_path_factory.mktemp("copy") / "data"))
+    with ServerProcess(data) as server:
         yield server
 
 

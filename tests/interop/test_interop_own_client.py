@@ -196,7 +196,7 @@ async def test_topics_are_administered(kafka: str, topic: str) -> None:
         await admin.create_partitions({topic: 3})
         # Kafka answers when its controller knows; its brokers hear of it a moment later.
         with trio.fail_after(30):
-            while len((await admin.describe_topics([topic]))[topic].partitions) < 3:
+            while len((await admin.describe_topics([topic]))[topic].partitions) < 3:  # noqa: ASYNC110
                 await trio.sleep(0.05)
             await admin.alter_configs(topic, {"retention.ms": None, "max.message.bytes": "5000"})
             entries = {each.name: each for each in await admin.describe_configs(topic)}
