@@ -44,6 +44,7 @@ COMPILED_MODULES: list[str] = [
     "streamlog/processing/state/object_table.py",
     "streamlog/processing/state/row_table.py",
     "streamlog/processing/state/rows.py",
+    "streamlog/processing/worker/merge.py",
     "streamlog/processing/worker/outbox.py",
     "streamlog/processing/worker/position.py",
     "streamlog/processing/worker/writers.py",

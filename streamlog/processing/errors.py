@@ -51,6 +51,10 @@ class RecordFailure(StreamlogError):
         offset: Its offset.
         step: The name of the pipeline's step.
         location: The user's `file:line`.
+
+    Attributes:
+        position: By what number its task knows it: its offset, unless several sources are read
+            together.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class RecordFailure(StreamlogError):
         self.topic = topic
         self.partition = partition
         self.offset = offset
+        self.position = offset
         self.step = step
         self.location = location
 

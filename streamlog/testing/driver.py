@@ -148,6 +148,9 @@ class Driver:
     def drain(self) -> None:
         """Runs, then tells all sources that no more will come, so that every window closes."""
         self.run()
+        while any([self._worker.look(name, 0, patient=False) for name in self._sources()]):
+            # Nothing more comes of the inputs for which others have waited.
+            self.run()
         for name in self._sources():
             self._worker.drain(name)
         self.run()

@@ -138,32 +138,39 @@ class MemoryWorker:
     # Steps.
 
     def lag(self, name: TaskName) -> int:
-        """Returns how many records a task has yet to read."""
-        task = self.task(name)
-        (topic, partition), offset = next(iter(task.positions().items()))
-        return self.log.partition(topic, partition).end - (offset or 0)
+        """Returns how many records a task has yet to be handed."""
+        return sum(
+            self.log.partition(topic, partition).end - (offset or 0)
+            for (topic, partition), offset in self.task(name).ends().items()
+        )
 
     def step(self, name: TaskName, records_max: int) -> int:
-        """Has a task process some records and produces what comes out; returns how many it read."""
+        """Hands a task some records of each input and produces what comes out; says how many."""
+        count = 0
+        for (topic, partition), offset in list(self.task(name).ends().items()):
+            columns = self.log.partition(topic, partition).read(offset or 0, records_max)
+            if len(columns) and name in self._tasks:
+                self.task(name).offer(topic, partition, columns, columns.offsets[-1] + 1)
+                count += self._process(name) and len(columns)
+        return count
+
+    def _process(self, name: TaskName) -> bool:
+        """Has a task process what it can; says whether it still runs."""
         task = self.task(name)
-        (topic, partition), offset = next(iter(task.positions().items()))
-        columns = self.log.partition(topic, partition).read(offset or 0, records_max)
-        if len(columns):
-            try:
-                next_offset = columns.offsets[-1] + 1
-                for piece, piece_next in task.pieces(columns, next_offset):
-                    calls = task.prepare(topic, partition, piece, piece_next)
-                    task.finish(trio.run(make_calls, calls) if calls else ())
-                # Time stands still: a record that is to be tried again is, in the next step.
-                task.take_rest()
-            except SpoiledTaskError:
-                self.drop(name)
-                return 0
-            except Exception:
-                self.drop(name)
-                raise
-            self.send_outputs(name)
-        return len(columns)
+        try:
+            for piece, piece_next in task.pieces():
+                calls = task.prepare(piece, piece_next)
+                task.finish(trio.run(make_calls, calls) if calls else ())
+            # Time stands still: a record that is to be tried again is, in the next step.
+            task.take_rest()
+        except SpoiledTaskError:
+            self.drop(name)
+            return False
+        except Exception:
+            self.drop(name)
+            raise
+        self.send_outputs(name)
+        return True
 
     def send_outputs(self, name: TaskName) -> None:
         """Produces what a task has put out."""
@@ -179,8 +186,17 @@ class MemoryWorker:
 
     def tick(self, name: TaskName, now_ms: int) -> None:
         """Shows a task the wall clock."""
+        self.look(name, now_ms, patient=True)
         self.task(name).tick(now_ms, caught_up=not self.lag(name))
         self.send_outputs(name)
+
+    def look(self, name: TaskName, now_ms: int, *, patient: bool) -> bool:
+        """Has a task look whether it can go on without a source; says whether records wait."""
+        task = self.task(name)
+        ends = {key: self.log.partition(*key).end for key in task.inputs}
+        at_end = {key: (offset or 0) >= ends[key] for key, offset in task.ends().items()}
+        task.look(now_ms, at_end, patient=patient)
+        return task.has_waiting
 
     def checkpoint(self, name: TaskName, until: CheckpointStep = "commit") -> bool:
         """Takes a checkpoint, or its first steps; returns whether there was anything new.
@@ -213,7 +229,7 @@ class MemoryWorker:
         if until == "state":
             return True
         task.apply_decisions()
-        self.send_outputs(name)
+        self._process(name)
         for position, offset in checkpoint.positions.items():
             self.log.committed[position] = (offset, checkpoint.metadata)
         return True

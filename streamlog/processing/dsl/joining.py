@@ -181,6 +181,7 @@ def join_table(
         layout=spec.layout,
         lag_ms=grace_ms,
         tick_ms=spec.tick_ms,
+        waits=True,
     )
 
 
@@ -291,6 +292,7 @@ def as_of(
         layout=spec.layout,
         lag_ms=lag_ms,
         tick_ms=spec.tick_ms,
+        waits=True,
     )
 
 

@@ -41,6 +41,18 @@ class SourceNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SourcesNode:
+    """Several sources that one task reads together: what a plan makes of joins of sources."""
+
+    name: str
+    location: Location
+    """Of the first step that needs them together."""
+    sources: tuple[SourceNode, ...]
+    """By topic; a record's input is its index here."""
+    value_type: RuntimeType = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TableNode:
     """A global table."""
 
@@ -238,6 +250,9 @@ class OperatorNode:
     in_time: bool = False
     """Whether no result is ever late for what follows: each is within the lag of the task's time,
     whatever the times of the writers that it goes back to."""
+    waits: bool = False
+    """Whether whatever comes out has waited until the times of all inputs had passed it. Then
+    sources can be read together, in the order of time, and nothing comes later for it."""
     wall: bool = False
     """Whether `tick` is called."""
     needs_key_order: bool = True
@@ -272,14 +287,14 @@ StreamNode: TypeAlias = (
     | OperatorNode
     | SideNode
 )
-Node: TypeAlias = StreamNode | ToNode | TableNode
+Node: TypeAlias = StreamNode | ToNode | TableNode | SourcesNode
 StatefulNode: TypeAlias = WindowNode | OperatorNode
 
 
 def parents_of(node: Node) -> tuple[StreamNode, ...]:
     """Returns the nodes from which a node gets its records."""
     match node:
-        case SourceNode() | TableNode():
+        case SourceNode() | SourcesNode() | TableNode():
             return ()
         case MergeNode() | OperatorNode():
             return node.parents

@@ -12,6 +12,10 @@ Three things are part of the task's state, so that they are as exact as the rest
   failed does not count it twice;
 * the keys that are held, where order is kept (see `holds`);
 * how many records were skipped and set aside.
+
+Where a task reads several sources together, it knows records by their place in the order of all of
+them (`MergedColumns.offsets`); what is sent to others and comes back bears the record's own topic
+and offset, and order is kept among the records of a key in one topic.
 """
 
 from __future__ import annotations
@@ -37,8 +41,11 @@ from streamlog.processing.failures.ledger import Ledger, SpoiledTaskError, TryAg
 from streamlog.processing.failures.policy import DeadLetter, Retry, Stop, verdict_of
 from streamlog.processing.state.keys import store_id
 from streamlog.processing.state.row_table import RowTable
+from streamlog.processing.worker.merged import MergedColumns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streamlog.processing.errors import RecordFailure
     from streamlog.processing.failures.holds import Hold
     from streamlog.processing.failures.policy import FailurePolicy
@@ -87,7 +94,7 @@ class Desk:
         policy: What becomes of its records that fail.
         pipeline: The pipeline's name.
         task: The task's.
-        topic: What it reads.
+        topics: What it reads.
         store: Its state.
 
     Attributes:
@@ -97,14 +104,19 @@ class Desk:
     """
 
     def __init__(
-        self, policy: FailurePolicy, pipeline: str, task: TaskName, topic: str, store: TaskStore
+        self,
+        policy: FailurePolicy,
+        pipeline: str,
+        task: TaskName,
+        topics: Sequence[str],
+        store: TaskStore,
     ) -> None:
         self.policy = policy
         self.ledger = Ledger()
         self._letters = Letters()
         self._pipeline = pipeline
         self._task = f"{task.sub_topology}/{task.partition}"
-        self._topic = topic
+        self._topics = tuple(topics)
         self._partition = task.partition
         identity = store_id(STORE)
         self.tables = tuple(RowTable(store, identity, number) for number in range(3))
@@ -140,12 +152,12 @@ class Desk:
             return True
         if returned.pipeline != self._pipeline:
             return False
-        if self._set_aside.get(_OFFSET.pack(returned.offset)) is None:
+        if self._set_aside.get(_name(returned.offset, _input_of(columns, 0))) is None:
             return False
         if returned.dropped:
-            self._settle(returned, columns.keys[0])
+            self._settle(returned)
             return False
-        hold = self._holds.of(columns.keys[0])
+        hold = self._holds.of(_held_key(columns, 0))
         if hold is not None and hold.head not in (None, returned.offset):
             self._park(columns.offsets[0], hold, returned)
             return False
@@ -156,17 +168,21 @@ class Desk:
         """The piece is done with."""
         if self._returned is not None and not self._failed_again:
             assert self._columns is not None
-            self._settle(self._returned, self._columns.keys[0])
+            self._settle(self._returned)
         self._columns = None
 
     def first_left_out(
         self, offsets: list[int], keys: list[bytes | None], start: int, stop: int
     ) -> int:
         """Returns the index of the first record that must not be processed; `stop` if none is."""
-        poison = self.ledger.poison
+        poison, columns = self.ledger.poison, self._columns
         if self._holds and self._returned is None:
+            merged = columns if isinstance(columns, MergedColumns) else None
             for index in range(start, stop):
-                if offsets[index] in poison or self._holds.of(keys[index]) is not None:
+                key = keys[index]
+                if merged is not None and key is not None:
+                    key = _held_key(merged, index)
+                if offsets[index] in poison or self._holds.of(key) is not None:
                     return index
             return stop
         for offset in sorted(poison):
@@ -175,13 +191,13 @@ class Desk:
                 return index
         return stop
 
-    def leave_out(self, offset: int, key: bytes | None) -> bool:
+    def leave_out(self, offset: int) -> bool:
         """Decides on a record that is left out from the start; says whether it spoilt the task."""
-        hold = self._holds.of(key) if self._returned is None else None
+        hold = self._hold_of(offset) if self._returned is None else None
         if hold is not None:
             self._park(offset, hold, None)
             return False
-        self._decide(self.ledger.poison[offset])
+        self._decide(offset, self.ledger.poison[offset])
         return True
 
     # Failures.
@@ -199,16 +215,16 @@ class Desk:
         """
         if self._holds and self._returned is None:
             # One that cannot be read is not left out before it fails.
-            hold = self._holds.of(self._key_of(failure.offset))
+            hold = self._hold_of(failure.position)
             if hold is not None:
-                self._park(failure.offset, hold, None)
+                self._park(failure.position, hold, None)
                 return
         cause = self._attempted(failure)
         if again and (wait_ms := self._wait_ms(cause)) is not None:
-            raise TryAgain(failure.offset, wait_ms)
+            raise TryAgain(failure.position, wait_ms)
         if isinstance(verdict_of(self.policy), Stop):
             raise failure
-        self._decide(cause)
+        self._decide(failure.position, cause)
 
     def spoiled(self, failure: RecordFailure) -> SpoiledTaskError:
         """Decides on a record that failed and may have changed state; returns what to raise.
@@ -221,16 +237,16 @@ class Desk:
         if wait_ms is None:
             if isinstance(verdict_of(self.policy), Stop):
                 raise failure
-            self.ledger.poison[failure.offset] = cause
+            self.ledger.poison[failure.position] = cause
         return SpoiledTaskError(cause, wait_ms or 0)
 
     def _attempted(self, failure: RecordFailure) -> Cause:
         attempts = 1
         if isinstance(self.policy, Retry):
             # A task that was taken over again comes by records which it has given up on before.
-            tried = self.ledger.attempts.get(failure.offset, 0)
+            tried = self.ledger.attempts.get(failure.position, 0)
             attempts = min(tried + 1, self.policy.attempts)
-            self.ledger.attempts[failure.offset] = attempts
+            self.ledger.attempts[failure.position] = attempts
         now_ms = self.ledger.now_ms()
         return cause_of(failure, self._pipeline, self._task, attempts=attempts, now_ms=now_ms)
 
@@ -248,30 +264,30 @@ class Desk:
         )
         return wait_ms
 
-    def _decide(self, cause: Cause) -> None:
+    def _decide(self, offset: int, cause: Cause) -> None:
         verdict = verdict_of(self.policy)
         assert not isinstance(verdict, Stop)
         if isinstance(verdict, DeadLetter):
             self._failed_again = True
             if verdict.keep_order:
                 cause = msgspec.structs.replace(cause, order="key")
-            key = self._set_aside_as(cause)
+            key = self._set_aside_as(offset, cause)
             if verdict.keep_order and key is not None:
                 self._holds.begin(key, self._first(cause.offset))
         else:
             self.counts.skipped += 1
             self._put_counts()
-        self._say(cause, "set aside" if isinstance(verdict, DeadLetter) else "skipped")
+        self._say(offset, cause, "set aside" if isinstance(verdict, DeadLetter) else "skipped")
 
     def _first(self, offset: int) -> int:
-        """Where the record stood when it first failed: its identity."""
+        """Where in its topic the record stood when it first failed: its identity."""
         return offset if self._returned is None else self._returned.offset
 
-    def _say(self, cause: Cause, what: str) -> None:
+    def _say(self, offset: int, cause: Cause, what: str) -> None:
         """Logs the first few, and then ever fewer; each once, however often the task comes by."""
-        if cause.offset in self.ledger.said:
+        if offset in self.ledger.said:
             return
-        self.ledger.said.add(cause.offset)
+        self.ledger.said.add(offset)
         count = self.counts.skipped + self.counts.dead_letters
         if count <= 10 or count % 10 ** (len(str(count)) - 1) == 0:
             logger.warning(
@@ -283,17 +299,20 @@ class Desk:
 
     # Dead letters.
 
-    def _key_of(self, offset: int) -> bytes | None:
+    def _found(self, offset: int) -> tuple[Columns, int]:
+        """Where a record of this piece is among its columns."""
         columns = self._columns
         assert columns is not None
-        return columns.keys[bisect_left(columns.offsets, offset)]
+        index = bisect_left(columns.offsets, offset)
+        assert columns.offsets[index] == offset
+        return columns, index
 
-    def _set_aside_as(self, cause: Cause) -> bytes | None:
-        """Writes the dead letter of a record of this piece; returns its key."""
-        columns = self._columns
-        assert columns is not None
-        index = bisect_left(columns.offsets, cause.offset)
-        assert columns.offsets[index] == cause.offset
+    def _hold_of(self, offset: int) -> Hold | None:
+        return self._holds.of(_held_key(*self._found(offset)))
+
+    def _set_aside_as(self, offset: int, cause: Cause) -> bytes | None:
+        """Writes the dead letter of a record of this piece; returns the key that may be held."""
+        columns, index = self._found(offset)
         own = () if columns.headers is None else columns.headers[index]
         key, value = columns.keys[index], columns.values[index]
         size = len(key or b"") + len(value or b"")
@@ -306,10 +325,10 @@ class Desk:
         letters.timestamps.append(columns.timestamps[index])
         letters.headers.append(headers_with(cause, own))
         letters.size_bytes += size + len(cause.exception_stacktrace)
-        self._set_aside.put(_OFFSET.pack(self._first(cause.offset)), b"")
+        self._set_aside.put(_name(self._first(cause.offset), _input_of(columns, index)), b"")
         self.counts.dead_letters += 1
         self._put_counts()
-        return key
+        return _held_key(columns, index)
 
     def take_letters(self, *, all_of_them: bool) -> Letters | None:
         """Returns the letters that are to be produced, if there are any.
@@ -331,11 +350,14 @@ class Desk:
         """Sends a record after the one of its key which it must not overtake."""
         behind = hold.last if hold.head is None else hold.head
         self._returned = returned
+        columns, index = self._found(offset)
+        place = columns.places[index] if isinstance(columns, MergedColumns) else offset
         key = self._set_aside_as(
+            offset,
             Cause(
-                topic=self._topic,
+                topic=self._topics[_input_of(columns, index) or 0],
                 partition=self._partition,
-                offset=offset,
+                offset=place,
                 pipeline=self._pipeline,
                 task=self._task,
                 exception_message=f"kept behind the record of its key at offset {behind}",
@@ -343,13 +365,33 @@ class Desk:
                 time=rfc3339(self.ledger.now_ms()),
                 order="key",
                 behind=behind,
-            )
+            ),
         )
         assert key is not None
-        self._holds.follow(key, self._first(offset))
+        self._holds.follow(key, self._first(place))
         self._returned = None
 
-    def _settle(self, returned: Returned, key: bytes | None) -> None:
-        """A record that came back has passed."""
-        self._set_aside.delete(_OFFSET.pack(returned.offset))
-        self._holds.passed(key, returned.offset)
+    def _settle(self, returned: Returned) -> None:
+        """A record that came back, alone in its piece, has passed."""
+        columns = self._columns
+        assert columns is not None
+        self._set_aside.delete(_name(returned.offset, _input_of(columns, 0)))
+        self._holds.passed(_held_key(columns, 0), returned.offset)
+
+
+def _input_of(columns: Columns, index: int) -> int | None:
+    """Which input a record comes from, if there are several."""
+    return columns.inputs[index] if isinstance(columns, MergedColumns) else None
+
+
+def _name(offset: int, number: int | None) -> bytes:
+    """The row of a record that was set aside."""
+    return _OFFSET.pack(offset) + (b"" if number is None else bytes([number]))
+
+
+def _held_key(columns: Columns, index: int) -> bytes | None:
+    """What is held where a record's key is: the key in the record's topic."""
+    key = columns.keys[index]
+    if key is None or not isinstance(columns, MergedColumns):
+        return key
+    return bytes([columns.inputs[index]]) + key

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl.nodes import (
     AsyncMapNode,
     JoinNode,
@@ -20,6 +21,7 @@ from streamlog.processing.dsl.nodes import (
     OperatorNode,
     PeekNode,
     SourceNode,
+    SourcesNode,
     ToNode,
     WindowNode,
     parents_of,
@@ -58,7 +60,9 @@ def build_plan(name: str, graph: Graph, location: Location, options: PipelineOpt
     plan = Plan(
         name=name,
         sub_topologies=subs,
-        source_topics=tuple(sub.input_topics[0] for sub in subs if not sub.writer_topics),
+        source_topics=tuple(
+            topic for sub in subs if not sub.writer_topics for topic in sub.input_topics
+        ),
         tables=tuple(dict.fromkeys(tables)),
         output_topics=tuple(dict.fromkeys(node.topic for node in outputs)),
         output_partitions={n.topic: n.partitions for n in outputs if n.partitions is not None},
@@ -92,7 +96,7 @@ class _Builder:
     def sub_topologies(self) -> tuple[SubTopologyPlan, ...]:
         """Cuts the graph; those upstream come first."""
         sources = [node for node in self.graph.nodes if isinstance(node, SourceNode)]
-        entries: list[Entry] = [*sources, *self.cuts]
+        entries: list[Entry] = [*dict.fromkeys(map(self.homes.root_of, sources)), *self.cuts]
         regions = {root: self._region(root) for root in entries}
         writers = {
             cut: [root for root, trees in regions.items() if self.topic_of(cut) in _topics(trees)]
@@ -102,7 +106,7 @@ class _Builder:
 
         def level(root: Entry) -> int:
             if root not in levels:
-                above = [] if isinstance(root, SourceNode) else writers[root]
+                above = [] if isinstance(root, SourceNode | SourcesNode) else writers[root]
                 levels[root] = 1 + max(map(level, above)) if above else 0
             return levels[root]
 
@@ -114,8 +118,14 @@ class _Builder:
     def region_name(self, root: Entry) -> str:
         return root.topic if isinstance(root, SourceNode) else root.name
 
+    def input_topics(self, root: Entry) -> tuple[str, ...]:
+        if isinstance(root, SourcesNode):
+            return tuple(source.topic for source in root.sources)
+        return (root.topic if isinstance(root, SourceNode) else self.topic_of(root),)
+
     def input_topic(self, root: Entry) -> str:
-        return root.topic if isinstance(root, SourceNode) else self.topic_of(root)
+        """The first, which stands for all of them: they have equally many partitions."""
+        return self.input_topics(root)[0]
 
     def _sub_topology(
         self,
@@ -126,7 +136,7 @@ class _Builder:
     ) -> SubTopologyPlan:
         steps = list(_steps(trees))
         upstream: list[Entry] = []
-        if not isinstance(root, SourceNode):
+        if not isinstance(root, SourceNode | SourcesNode):
             upstream = sorted(writers[root], key=self.input_topic)
         name = self.region_name(root)
         joins = [step.node for step in steps if isinstance(step.node, JoinNode)]
@@ -137,7 +147,7 @@ class _Builder:
             pipeline=self.name,
             name=name,
             level=level,
-            input_topics=(self.input_topic(root),),
+            input_topics=self.input_topics(root),
             upstream=tuple(self.region_name(each) for each in upstream),
             writer_topics=tuple(self.input_topic(each) for each in upstream),
             changelog_topic=f"{self.name}.{name}.changelog",
@@ -153,8 +163,22 @@ class _Builder:
             timed=tuple(trees[1:]),
             stateful=tuple(self.homes.lives_in(root)),
             writes=mine,
-            on_error=getattr(root, "on_error", None) or self.on_error,
+            on_error=self._policy(root),
         )
+
+    def _policy(self, root: Entry) -> FailurePolicy:
+        """What becomes of records that fail."""
+        sources = root.sources if isinstance(root, SourcesNode) else (root,)
+        policies = [getattr(each, "on_error", None) or self.on_error for each in sources]
+        for source, policy in zip(sources, policies, strict=True):
+            if policy != policies[0]:
+                raise plan_error(
+                    f"inputs {sources[0].name} and {source.name} are read together, by one task "
+                    "for each partition, but say differently what becomes of records that fail",
+                    hint="Write one on_error= for the pipeline, or the same at both inputs",
+                    at=root.location,
+                )
+        return policies[0]
 
     def _write(self, root: Entry, cut: Cut, trees: list[Tree], writers: list[Entry]) -> Write:
         topic = self.topic_of(cut)
@@ -173,6 +197,11 @@ class _Builder:
         """The trees of a sub-topology: its entry's, then those of steps that act as time passes."""
         if isinstance(root, OperatorNode):
             steps: tuple[Step, ...] = (self._operator(root, root, -1),)
+        elif isinstance(root, SourcesNode):
+            steps = tuple(
+                Step(node=source, children=self._grow(source, root), port=number)
+                for number, source in enumerate(root.sources)
+            )
         elif isinstance(root, SourceNode) or (isinstance(root, KeyByNode) and root.forced):
             steps = self._grow(root, root)
         else:

@@ -25,6 +25,7 @@ from streamlog.processing.dsl.nodes import (
     OperatorNode,
     PeekNode,
     SideNode,
+    SourceNode,
     TimestampNode,
     ToNode,
     WindowNode,
@@ -127,6 +128,10 @@ class StepWriter:
         node = step.node
         value = place.value
         match node:
+            case SourceNode():
+                self._set_up("ports = batch.ports")
+                self._line(node, place, f"if ports[i] == {step.port}:")
+                place = replace(place, indent=place.indent + 1)
             case FilterNode():
                 self._line(node, place, f"if {self._bind(node.function)}({value}):")
                 place = replace(place, indent=place.indent + 1)
@@ -190,7 +195,8 @@ class StepWriter:
         return replace(place, value=self._assign(node, place, f"{function}({place.value}, {row})"))
 
     def _context(self, node: ContextNode, place: Place) -> Place:
-        self._set_up("headers = batch.headers", "offsets = batch.offsets")
+        offsets = "offsets = batch.offsets if batch.places is None else batch.places"
+        self._set_up("headers = batch.headers", offsets)
         message = (
             f"Message({place.value}, {place.key}, {place.timestamp}, "
             f"headers[i] if headers is not None else (), {self._around.partition}, offsets[i])"

@@ -10,12 +10,17 @@ state. Going up from one, past steps that leave the key alone, one comes to its 
   makes what the step does a function of what is in the log.
 
 A step with several inputs whose anchors live in one place lives there too, as a self-join does.
-If they do not, the step itself is the cut: all its inputs write to one topic, each record with the
-number of its port, and the topic's log is the order. Nothing needs to be cut above it for its sake.
+If all of them are sources, and what the step puts out has to wait for the time of all inputs in any
+case, as in a join by event time, these are read *together*: by one task for each partition, in the
+order of their records' times (see `worker.merge`). Then they have to be partitioned alike.
+Otherwise the step itself is the cut: all its inputs write to one topic, each record with the number
+of its port, and the topic's log is the order, which costs a topic but has nobody wait for anybody.
+Nothing needs to be cut above it for its sake.
 """
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 from streamlog.processing.declaration import plan_error
@@ -25,6 +30,7 @@ from streamlog.processing.dsl.nodes import (
     Node,
     OperatorNode,
     SourceNode,
+    SourcesNode,
     StatefulNode,
     StreamNode,
     WindowNode,
@@ -34,10 +40,12 @@ from streamlog.processing.dsl.nodes import (
 from streamlog.processing.plan.check import check_cut_type
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from streamlog.processing.dsl.graph import Graph
 
 Cut: TypeAlias = KeyByNode | MergeNode | OperatorNode
-Entry: TypeAlias = SourceNode | Cut
+Entry: TypeAlias = SourceNode | SourcesNode | Cut
 Anchor: TypeAlias = SourceNode | KeyByNode | MergeNode | WindowNode | OperatorNode
 
 
@@ -54,20 +62,25 @@ class Homes:
         self.stateful: list[StatefulNode] = [
             node for node in graph.nodes if isinstance(node, WindowNode | OperatorNode)
         ]
-        self._homes: dict[StatefulNode, Entry] = {}
+        self._homes: dict[StatefulNode, SourceNode | Cut] = {}
         self._lags: dict[StatefulNode, int] = {}
+        sources = [node for node in graph.nodes if isinstance(node, SourceNode)]
+        self._groups: dict[SourceNode, list[SourceNode]] = {each: [each] for each in sources}
+        """Of each source: those that are read with it, one list for all of them."""
+        self._reasons: dict[SourceNode, StatefulNode] = {}
         cuts: dict[Node, Cut] = {
             node: node for node in graph.nodes if isinstance(node, KeyByNode) and node.forced
         }
         for node in self.stateful:
             anchors = [_anchor(node, parent) for parent in parents_of(node)]
             homes = {self._home_of(anchor) for anchor in anchors}
-            home: Entry
+            home: SourceNode | Cut
             if len(homes) == 1:
                 home = homes.pop()
             else:
                 assert isinstance(node, OperatorNode), "windows have one input"
-                home = node
+                together = node.waits and all(isinstance(each, SourceNode) for each in homes)
+                home = self._read_together(homes, node) if together else node
             self._homes[node] = home
             if not isinstance(home, SourceNode):
                 cuts.setdefault(home, home)
@@ -76,21 +89,53 @@ class Homes:
         self.cuts: list[Cut] = [cuts[node] for node in graph.nodes if node in cuts]
         for cut in self.cuts:
             check_cut_type(cut)
+        self._roots = self._draw_roots()
 
     def home(self, node: StatefulNode) -> Entry:
         """Returns the root of the sub-topology in which a step lives."""
-        return self._homes[node]
+        home = self._homes[node]
+        return self.root_of(home) if isinstance(home, SourceNode) else home
+
+    def root_of(self, source: SourceNode) -> SourceNode | SourcesNode:
+        """Returns the root of the sub-topology that reads a source."""
+        return self._roots[source]
 
     def lives_in(self, root: Entry) -> list[StatefulNode]:
         """Returns the steps that live in a sub-topology, in an order in which records flow."""
-        return [node for node in self.stateful if self._homes[node] is root]
+        return [node for node in self.stateful if self.home(node) is root]
 
     def lag(self, node: Anchor) -> int:
         """Returns how far what leaves a step may be behind the task's time."""
         return self._lags[node] if isinstance(node, WindowNode | OperatorNode) else 0
 
-    def _home_of(self, anchor: Anchor) -> Entry:
-        return self._homes[anchor] if isinstance(anchor, WindowNode | OperatorNode) else anchor
+    def _home_of(self, anchor: Anchor) -> SourceNode | Cut:
+        home = self._homes[anchor] if isinstance(anchor, WindowNode | OperatorNode) else anchor
+        return self._groups[home][0] if isinstance(home, SourceNode) else home
+
+    def _read_together(self, homes: Iterable[SourceNode | Cut], reason: StatefulNode) -> SourceNode:
+        """Makes one group of those of several sources; returns who stands for it."""
+        sources = [each for each in homes if isinstance(each, SourceNode)]
+        group = list(dict.fromkeys(each for one in sources for each in self._groups[one]))
+        group.sort(key=attrgetter("topic"))
+        for source in group:
+            self._groups[source] = group
+            self._reasons.setdefault(source, reason)
+        return group[0]
+
+    def _draw_roots(self) -> dict[SourceNode, SourceNode | SourcesNode]:
+        """Makes the roots of what reads sources, once it is known which are read together."""
+        roots: dict[SourceNode, SourceNode | SourcesNode] = {}
+        for source, group in self._groups.items():
+            if len(group) == 1:
+                roots[source] = source
+            elif source not in roots:
+                root = SourcesNode(
+                    name="-".join(each.topic for each in group),
+                    location=self._reasons[source].location,
+                    sources=tuple(group),
+                )
+                roots.update(dict.fromkeys(group, root))
+        return roots
 
 
 def own_lag(node: StatefulNode) -> int:

@@ -1,7 +1,8 @@
 """A pipeline's plan: the sub-topologies it is cut into, and the topics between them.
 
 A sub-topology is everything that happens to a record of one topic without passing another topic.
-Its tasks, one for each partition of that topic, run anywhere, apart from each other. Its steps form
+Sources that meet in a join are read together, by one sub-topology. Its tasks, one for each
+partition of what it reads, run anywhere, apart from each other. Its steps form
 trees: one that begins where records come in, and one behind each step that acts as time passes, for
 example when a window closes. What such a step puts out at once, because a record came, runs through
 the same steps inside the tree of that record.
@@ -18,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl.nodes import OperatorNode
 from streamlog.processing.dsl.options import STOP
 from streamlog.processing.failures.policy import topic_of
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from streamlog.processing.dsl.nodes import AsyncMapNode, Node, StatefulNode, TableNode
     from streamlog.processing.dsl.options import PipelineOptions
+    from streamlog.processing.errors import PlanError
     from streamlog.processing.failures.policy import FailurePolicy
     from streamlog.processing.plan.homes import Entry
 
@@ -88,7 +91,7 @@ class SubTopologyPlan:
     level: int
     """0 reads a source; higher levels read what lower ones write."""
     input_topics: tuple[str, ...]
-    """Exactly one."""
+    """One, or sources that are partitioned alike and read together."""
     upstream: tuple[str, ...]
     """The sub-topologies that write the input; none when it is a source."""
     writer_topics: tuple[str, ...]
@@ -124,7 +127,20 @@ class SubTopologyPlan:
         shapes = {node.name: _layout_of(node) for node in self.stateful}
         if self.writer_topics:
             shapes[f"{self.name} (input)"] = f"written from {' '.join(self.writer_topics)}"
+        if len(self.input_topics) > 1:
+            shapes[f"{self.name} (input)"] = f"read together {' '.join(self.input_topics)}"
         return shapes
+
+
+def _not_partitioned_alike(sub: SubTopologyPlan, counts: Mapping[str, int]) -> PlanError:
+    having = ", ".join(f"{topic} has {counts[topic]}" for topic in sub.input_topics)
+    return plan_error(
+        f"this joins topics that are not partitioned alike ({having} partitions), so equal keys "
+        "are not together",
+        hint="Write .repartition() behind the stream in front of this, which takes the records "
+        "through a topic of the pipeline's own; or make the topics anew with equal numbers",
+        at=sub.entry.root.location,
+    )
 
 
 def _layout_of(node: StatefulNode) -> str:
@@ -172,8 +188,14 @@ class Plan:
 
         Args:
             partition_counts: Of the sources.
+
+        Raises:
+            PlanError: If sources that are read together have different numbers of partitions.
         """
         counts = dict(partition_counts)
+        for sub in self.sub_topologies:
+            if len({counts[each] for each in sub.input_topics if each in counts}) > 1:
+                raise _not_partitioned_alike(sub, counts)
         specs: list[TopicSpec] = []
 
         def want(name: str, count: int, configs: Mapping[str, str], *, fixed: bool) -> None:

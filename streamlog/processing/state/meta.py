@@ -32,6 +32,13 @@ class WriterMeta(msgspec.Struct, array_like=True, frozen=True):
     """As `Writer` has it."""
 
 
+class InputMeta(msgspec.Struct, array_like=True, frozen=True):
+    """How far a task that reads several sources has come with one of them."""
+
+    stream_time_ms: int | None
+    idle: bool
+
+
 class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
     """A task at a checkpoint."""
 
@@ -39,6 +46,10 @@ class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
     epoch: int = 0
     positions: tuple[tuple[str, int, int], ...] = ()
     """Topic, partition, next offset."""
+    count: int = 0
+    """Of a task that reads several sources: how many records it has taken."""
+    inputs: tuple[InputMeta, ...] = ()
+    """Of such a task: of each source, in the plan's order."""
     stream_time_ms: int | None = None
     decided: tuple[int, int] = (0, 0)
     """Decisions at the position that had their effect, and the number of their next output."""

@@ -19,8 +19,10 @@ class Batch:
         times: The stream time by which its lateness is judged: its writer's.
         task_times: The task's stream time.
         writers: Who wrote it.
-        ports: By which input it comes, where the tree's root is a step with several.
+        ports: By which input it comes, where the tree's root has several.
         headers: Of records from a source.
+        places: The offset of each in its own input, where it comes from one of several sources;
+            `offsets` then is its place in the order of all of them.
         ends: For each plain window of the tree, the end of each record's window, as far as it was
             run.
     """
@@ -34,4 +36,5 @@ class Batch:
     writers: list[int]
     ports: list[int] = field(default_factory=list)
     headers: list[Headers] | None = None
+    places: list[int] | None = None
     ends: list[list[int]] = field(default_factory=list)

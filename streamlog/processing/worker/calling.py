@@ -12,7 +12,6 @@ from streamlog.processing.operators.calls import Answer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streamlog.client.values import FetchedChunk
     from streamlog.processing.dsl.nodes import AsyncMapNode
     from streamlog.processing.operators.calls import Call
     from streamlog.processing.worker.task import Task
@@ -22,15 +21,11 @@ PAUSE_MAX_S: Final = 5.0
 """Between two attempts; doubled each time."""
 
 
-async def process_chunk(task: Task, chunk: FetchedChunk) -> None:
-    """Has a task process a chunk, in pieces with their calls made where it has async functions."""
-    topic, partition, columns = chunk.topic, chunk.partition, chunk.columns
-    if not task.records_at_once:
-        task.process(topic, partition, columns, chunk.next_offset)
-        return
-    for piece, next_offset in task.pieces(columns, chunk.next_offset):
-        calls = task.prepare(topic, partition, piece, next_offset)
-        task.finish(await make_calls(calls))
+async def process_offered(task: Task) -> None:
+    """Has a task process what it can, with the calls made of its async functions."""
+    for piece, next_offset in task.pieces():
+        calls = task.prepare(piece, next_offset)
+        task.finish(await make_calls(calls) if calls else ())
 
 
 async def make_calls(calls: Sequence[Call]) -> list[Answer]:

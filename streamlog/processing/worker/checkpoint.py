@@ -69,6 +69,8 @@ class RunningTask:
     deliveries: list[RangeDelivery] = field(default_factory=list)
     uncommitted: dict[TopicPartition, OffsetAndMetadata] = field(default_factory=dict)
     """What the group has yet to be told of the last checkpoint."""
+    held: set[TopicPartition] = field(default_factory=set)
+    """Inputs of which no more is fetched for now: too much waits for others."""
     ended: bool = False
     """Set once it has failed or is another worker's: nothing of it may be written any more."""
 

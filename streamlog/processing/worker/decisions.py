@@ -1,14 +1,14 @@
 """What a task decides by the wall clock, on record before it has an effect.
 
-Two things depend on the moment: that a source has been silent for so long that its time goes on,
-and that a wall-clock timer is due. What follows from them must come out the same after a crash, and
-again when the same records are processed anew. So a decision is a row of the task's state, under
-the position at which it was taken. It goes to the changelog with a checkpoint, and acts only once
-that is durable. A task that comes upon a decision at its position applies it, at once and before
-the record there: after a crash, after a restore, and on its way again after a rewind, which leaves
-these rows alone.
+Three things depend on the moment: that a source has been silent for so long that its time goes on,
+that the others of a task's sources go on without it, and that a wall-clock timer is due. What
+follows from them must come out the same after a crash, and again when the same records are
+processed anew. So a decision is a row of the task's state, under the position at which it was
+taken. It goes to the changelog with a checkpoint, and acts only once that is durable. A task that
+comes upon a decision at its position applies it, at once and before the record there: after a
+crash, after a restore, and on its way again after a rewind, which leaves these rows alone.
 
-    row: position, 8 bytes  ->  [[kind, milliseconds], …] in the order in which they were taken
+    row: position, 8 bytes  ->  [[kind, number], …] in the order in which they were taken
 
 What a decision puts out is caused by the record before its position, and numbered behind all that
 this record caused by itself (`position.DRAIN_INDEX`). Several decisions at one position go on
@@ -32,9 +32,13 @@ TIME: Final = 0
 """Stream time has come to a moment, without a record."""
 WALL: Final = 1
 """The wall clock shows a moment: timers up to it are due."""
+IDLE: Final = 2
+"""One of several sources is silent: the others go on without it."""
+AWAKE: Final = 3
+"""It is heard again."""
 
 Decision: TypeAlias = tuple[int, int]
-"""Kind and milliseconds."""
+"""Kind, and milliseconds or the number of a source."""
 
 AT_ONE_POSITION_MAX: Final = 100
 """Beyond this, later decisions of a kind replace the last: a pipeline may be silent for months."""

@@ -48,6 +48,7 @@ async def watch_for_the_end(
     """
     stages = stages_of(setting)
     completion = Completion(stages, drain=setting.config.drain)
+    worker.goal_of = completion.goal
     inputs = [TopicPartition(*key) for stage in stages for key in stage.inputs]
 
     def goal_reached(task: Task) -> bool:

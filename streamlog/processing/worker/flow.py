@@ -26,6 +26,7 @@ from streamlog.processing.state.count_rows import CountRows, only_counts
 from streamlog.processing.state.keys import store_id
 from streamlog.processing.state.rows import WindowRows
 from streamlog.processing.worker.batch import Batch
+from streamlog.processing.worker.merged import MergedColumns
 from streamlog.processing.worker.outbox import Outbox, TooManyOutputsError
 from streamlog.processing.worker.position import NO_TIME, writer_id
 from streamlog.processing.worker.writers import assign, boundary, next_break
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from streamlog.processing.state.rows import Closed
     from streamlog.processing.state.store import TaskStore
     from streamlog.processing.worker.writers import Clock
+    from streamlog.records.columns import Columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ class Flow:
                 epoch,
             )
             self._outboxes[write.topic].shift = store.meta.shifts.get(write.topic, 0)
+        self._merged: MergedColumns | None = None
         self._time_before = NO_TIME
         self._said: set[str] = set()
 
@@ -175,6 +178,11 @@ class Flow:
         return opened
 
     # Records.
+
+    def begin(self, columns: Columns) -> None:
+        """The records that come next are these."""
+        if isinstance(columns, MergedColumns) and len(columns):
+            self._merged = columns
 
     def calls_of(self, batch: Batch) -> list[Call]:
         """Returns what the async steps want to have called for a batch."""
@@ -440,19 +448,29 @@ class Flow:
     def _fail(self, node: Node, offset: int, error: Exception) -> NoReturn:
         raise self._failure(node, offset, error)
 
+    def _locate(self, offset: int) -> tuple[str, int]:
+        """Where the record stands that a task knows by a number."""
+        columns = self._merged
+        if columns is None:
+            return self.sub.input_topics[0], offset
+        # What is decided behind the last record counts as its doing.
+        index = min(max(offset - columns.offsets[0], 0), len(columns) - 1)
+        return self.sub.input_topics[columns.inputs[index]], columns.places[index]
+
     def _failure(self, node: Node, offset: int, error: Exception) -> FunctionFailure:
-        topic = self.sub.input_topics[0]
+        topic, place = self._locate(offset)
         reason = error.args[1] if isinstance(error, TooManyOutputsError) else _describe(error)
         what = "input" if isinstance(node, SourceNode) else f"step {node.name}"
         failure = FunctionFailure(
-            f"{what} ({node.location}) failed for the record at offset {offset} of {topic} "
+            f"{what} ({node.location}) failed for the record at offset {place} of {topic} "
             f"partition {self.partition}: {reason}",
             topic=topic,
             partition=self.partition,
-            offset=offset,
+            offset=place,
             step=node.name,
             location=str(node.location),
         )
+        failure.position = offset
         failure.__cause__ = error
         return failure
 

@@ -85,6 +85,7 @@ class Intake:
     def prepare(self, columns: Columns, next_offset: int) -> Prepared:
         """Reads a piece, or as much of it as stands before a record that fails."""
         desk, reader = self._desk, self.reader
+        self._flow.begin(columns)
         is_alone = columns.headers is not None and len(columns) == 1
         if desk.is_strict and not is_alone:
             batch, breaks = reader.admit(columns, self._flow.clocks)
@@ -100,8 +101,8 @@ class Intake:
                 calls = self._flow.calls_of(batch)
             except RecordFailure as failure:
                 reader.go_back(before)
-                index = bisect_left(columns.offsets, failure.offset)
-                columns, next_offset = columns.slice(0, index), failure.offset
+                index = bisect_left(columns.offsets, failure.position)
+                columns, next_offset = columns.slice(0, index), failure.position
                 if index == 0:
                     try:
                         desk.failed(failure, again=may_wait)
@@ -156,7 +157,7 @@ class Intake:
                 start = failed.index + 1
                 continue
             if end < stop:
-                self.passed_poison |= desk.leave_out(batch.offsets[end], batch.keys[end])
+                self.passed_poison |= desk.leave_out(batch.offsets[end])
                 end += 1
             start = end
 

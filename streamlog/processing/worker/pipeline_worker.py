@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from streamlog.client.errors import CommitRefusedError, OffsetOutOfRangeError
-from streamlog.client.values import OffsetAndMetadata, TopicPartition
+from streamlog.client.values import EARLIEST, OffsetAndMetadata, TopicPartition
 from streamlog.errors import DataError
 from streamlog.processing.failures.ledger import Ledger, SpoiledTaskError
-from streamlog.processing.worker.calling import process_chunk
+from streamlog.processing.worker.calling import process_offered
 from streamlog.processing.worker.checkpoint import (
     FencedError,
     RunningTask,
@@ -102,6 +102,8 @@ class PipelineWorker:
         """Set before the first task is given."""
         self.retake: Callable[[TaskName], Awaitable[None]] | None = None
         """Takes a task over anew, if it still is ours."""
+        self.goal_of: Callable[[tuple[str, int]], int | None] = lambda _: None
+        """Up to which offset an input is to be read, once that is known; for a run with an end."""
         self.finished = finished
         """Set when the worker has nothing more to do: stopped, failed, or at the end of input."""
 
@@ -140,14 +142,17 @@ class PipelineWorker:
                     hint=start_over_hint(self._setting.plan),
                 ) from error
         for chunk in chunks:
-            running = self._by_input.get(chunk.topic_partition)
-            if running is not None and not running.ended:
+            place = chunk.topic_partition
+            running = self._by_input.get(place)
+            # What rests was told to begin anew, in front of this chunk.
+            if running is not None and not running.ended and place not in self._rests:
                 wanted = self._setting.config.span.cut(chunk)
                 is_done = await self._process(running, wanted)
                 if is_done and wanted.next_offset < chunk.next_offset:
-                    await self._consumer.unassign([chunk.topic_partition])
+                    await self._consumer.unassign([place])
         if self._checkpoint_is_due() and not self._is_in_doubt():
             self._heard_at = None
+            self._look()
             if not self._setting.config.until_end:
                 # A run with an end in sight goes by what is in the log, however long it takes.
                 await self._tick()
@@ -157,6 +162,22 @@ class PipelineWorker:
             self._report()
         elif trio.current_time() >= self._report_at:
             self._report()
+
+    def _look(self) -> None:
+        """Has tasks look whether they can go on without a source; see `_tick`."""
+        now_ms, until_end = self._setting.clock.wall_ms(), self._setting.config.until_end
+        for running in self._tasks.values():
+            if running.ended or len(running.task.inputs) == 1:
+                continue
+            if until_end:
+                at_end = {key: self._is_at_goal(key, at) for key, at in running.task.ends().items()}
+            else:
+                at_end = {key: self._is_read(TopicPartition(*key)) for key in running.task.inputs}
+            running.task.look(now_ms, at_end, patient=not until_end)
+
+    def _is_at_goal(self, key: tuple[str, int], offset: int | None) -> bool:
+        goal = self.goal_of(key)
+        return goal is not None and (offset or 0) >= goal
 
     async def _tick(self) -> None:
         """Shows tasks the wall clock; what that decides is in the checkpoint that follows."""
@@ -168,14 +189,14 @@ class PipelineWorker:
                 await send_outputs(running, self._producer)
 
     def _has_caught_up(self, running: RunningTask) -> bool:
-        for key in map(TopicPartition._make, running.task.inputs):
-            if key not in self._consumer.assignment:
-                # Read to the end of its span: what comes behind that is not known to be nothing.
-                return False
-            position, end = self._consumer.position(key), self._consumer.high_watermark(key)
-            if position is None or end is None or position < end:
-                return False
-        return True
+        return all(self._is_read(TopicPartition(*key)) for key in running.task.inputs)
+
+    def _is_read(self, key: TopicPartition) -> bool:
+        if key not in self._consumer.assignment:
+            # Read to the end of its span: what comes behind that is not known to be nothing.
+            return False
+        position, end = self._consumer.position(key), self._consumer.high_watermark(key)
+        return position is not None and end is not None and position >= end
 
     def _poll_wait_ms(self) -> float:
         soon = self._setting.config.until_end and self._heard_at is not None
@@ -202,12 +223,19 @@ class PipelineWorker:
         return now >= self._checkpoint_at
 
     async def _process(self, running: RunningTask, chunk: FetchedChunk) -> bool:
-        """Processes a chunk; returns whether all of it was."""
+        """Processes a chunk; returns whether all of it was, or waits for another input."""
+        running.task.offer(chunk.topic, chunk.partition, chunk.columns, chunk.next_offset)
+        self._figures(running).inputs[chunk.topic_partition].end = chunk.high_watermark
+        self._status.records_in += len(chunk.columns)
+        return await self._go_on(running)
+
+    async def _go_on(self, running: RunningTask) -> bool:
+        """Processes what was handed in, as far as can be; returns whether the task may go on."""
         began = trio.current_time()
         try:
             with ended_by_failure(running):
                 # A chunk that fails is half done: the state in memory must not reach a checkpoint.
-                await process_chunk(running.task, chunk)
+                await process_offered(running.task)
         except SpoiledTaskError as error:
             logger.info("%s", error.message)
             await self._close(running.task.id, running)
@@ -215,21 +243,43 @@ class PipelineWorker:
             return False
         self._heard_at = trio.current_time()
         self._status.process_s.observe(self._heard_at - began)
-        place, position = chunk.topic_partition, chunk.next_offset
         rest_ms = running.task.take_rest()
         if rest_ms is not None:
-            position = running.task.positions()[place] or 0
-            self._consumer.seek(place, position)
-            self._consumer.pause([place])
-            self._rests.add(place, self._heard_at + rest_ms / 1000)
-        figures = self._figures(running).inputs[place]
-        figures.position, figures.end = position, chunk.high_watermark
-        self._status.records_in += len(chunk.columns)
+            await self._rest(running, self._heard_at + rest_ms / 1000)
+        else:
+            self._hold_back(running)
+        figures = self._figures(running)
+        for key, position in running.task.positions().items():
+            figures.inputs[key].position = position or 0
         if not self._is_in_doubt():
             await send_outputs(running, self._producer)
         if running.task.wants_checkpoint():
             self._checkpoint_at = self._heard_at
         return rest_ms is None
+
+    async def _rest(self, running: RunningTask, until: float) -> None:
+        """The task's next record is to be tried again: its inputs rest in front of it."""
+        for key, position in running.task.positions().items():
+            place = TopicPartition(*key)
+            if place in self._consumer.assignment:
+                self._consumer.seek(place, position or EARLIEST)
+            else:
+                # It was read to its end, but some of it has waited for the others.
+                await self._consumer.assign({place: position or EARLIEST})
+            self._consumer.pause([place])
+            self._rests.add(place, until)
+
+    def _hold_back(self, running: RunningTask) -> None:
+        """Fetches no more of an input of which too much waits for others."""
+        for place in map(TopicPartition._make, running.task.inputs):
+            full = running.task.is_full(*place)
+            if place in self._consumer.assignment and full != (place in running.held):
+                if full:
+                    running.held.add(place)
+                    self._consumer.pause([place])
+                else:
+                    running.held.discard(place)
+                    self._consumer.resume([place])
 
     def _is_in_doubt(self) -> bool:
         """Whether the tasks may be another worker's by now, as after a pause of this process.
@@ -287,7 +337,10 @@ class PipelineWorker:
             if not running.ended:
                 with ended_by_failure(running):
                     running.task.apply_decisions()
-                await send_outputs(running, self._producer)
+                if running.task.has_waiting:
+                    await self._go_on(running)
+                else:
+                    await send_outputs(running, self._producer)
 
     async def _checkpoint_task(self, running: RunningTask) -> None:
         try:

@@ -1,25 +1,22 @@
-"""How a task reads its one input: what of a chunk counts, decoded, with time and position.
+"""How a task reads: what of a chunk counts, decoded, with time and position.
 
-A source's records count all, and its time is the largest event time so far. A repartition topic's
-records bear their writers' time and position; see `writers`.
+A source's records count all, and its time is the largest event time so far; so it is of several
+sources that are read together, in the order that `merge` makes. A repartition topic's records bear
+their writers' time and position; see `writers`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
 
-from streamlog.processing.dsl.nodes import OperatorNode, SourceNode
-from streamlog.processing.errors import FunctionFailure, UndecodableFailure
+from streamlog.processing.dsl.nodes import OperatorNode, SourceNode, SourcesNode
 from streamlog.processing.failures.dead_letters import read_return
-from streamlog.processing.operators.event_time import (
-    TIMESTAMP_MAX_MS,
-    TIMESTAMP_MIN_MS,
-    event_times,
-)
 from streamlog.processing.worker.batch import Batch
-from streamlog.processing.worker.position import NO_TIME
+from streamlog.processing.worker.merged import MergedColumns, Unread
+from streamlog.processing.worker.opening import Opener, undecodable
+from streamlog.processing.worker.position import NO_TIME, writer_id
 from streamlog.processing.worker.withdrawn import without_withdrawn
 from streamlog.processing.worker.writers import (
     ForeignRecordError,
@@ -28,12 +25,12 @@ from streamlog.processing.worker.writers import (
     advance,
     read_position,
 )
-from streamlog.serde.errors import SerdeError
 from streamlog.serde.formats import msgpack_decoder
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from streamlog.processing.errors import UndecodableFailure
     from streamlog.processing.plan.homes import Cut
     from streamlog.processing.plan.plan import SubTopologyPlan
     from streamlog.processing.state.meta import TaskMeta
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Reader(Protocol):
-    """What both kinds can do."""
+    """What all kinds can do."""
 
     writers: dict[int, Writer]
     """Of a repartition topic; empty for a source."""
@@ -70,10 +67,12 @@ class Reader(Protocol):
 def open_reader(
     sub: SubTopologyPlan, partition: int, expected: list[int], meta: TaskMeta
 ) -> Reader:
-    """Returns the reader of a task's input, where its last checkpoint left it."""
+    """Returns the reader of what a task reads, where its last checkpoint left it."""
     root = sub.entry.root
     if isinstance(root, SourceNode):
         return SourceReader(root, partition, meta)
+    if isinstance(root, SourcesNode):
+        return MergedReader(len(root.sources), partition, meta)
     return RepartitionReader(cast("Cut", root), sub.input_topics[0], partition, expected, meta)
 
 
@@ -83,7 +82,7 @@ class SourceReader:
     def __init__(self, node: SourceNode, partition: int, meta: TaskMeta) -> None:
         self.writers: dict[int, Writer] = {}
         self.time = NO_TIME if meta.stream_time_ms is None else meta.stream_time_ms
-        self._node = node
+        self._opener = Opener(node, partition)
         self._partition = partition
 
     def drained(self) -> bool:
@@ -97,19 +96,7 @@ class SourceReader:
 
     def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
         """Returns all records, and where among them windows close."""
-        try:
-            values = self._node.serde.decode_all(columns.values)
-        except SerdeError as error:
-            self._refuse(columns, error.index or 0, error.message, error)
-        timestamps = columns.timestamps
-        if self._node.event_time is not None:
-            timestamps = self._event_times(columns, values)
-        if timestamps and (
-            min(timestamps) < TIMESTAMP_MIN_MS or max(timestamps) > TIMESTAMP_MAX_MS
-        ):
-            bad = next(t for t in timestamps if not TIMESTAMP_MIN_MS <= t <= TIMESTAMP_MAX_MS)
-            reason = f"its event time {bad} ms is not in the years 1 to 9999"
-            self._refuse(columns, timestamps.index(bad), reason, None)
+        values, timestamps = self._opener.open(columns)
         times, breaks = advance(timestamps, columns.offsets, self.time, clocks)
         if times:
             self.time = times[-1]
@@ -133,31 +120,60 @@ class SourceReader:
         """Forgets what came after a snapshot."""
         self.time = snapshot
 
-    def _event_times(self, columns: Columns, values: list[Any]) -> list[int]:
-        found: list[int] = []
-        assert self._node.event_time is not None
-        try:
-            event_times(self._node.event_time, values, columns.timestamps, found)
-        except Exception as error:
-            offset = columns.offsets[len(found)]
-            raise FunctionFailure(
-                f"event_time of input {self._node.name} ({self._node.location}) failed for the "
-                f"record at offset {offset} of {self._node.topic} partition {self._partition}: "
-                f"{type(error).__name__}: {error}",
-                topic=self._node.topic,
-                partition=self._partition,
-                offset=offset,
-                step=self._node.name,
-                location=str(self._node.location),
-            ) from error
-        return found
 
-    def _refuse(
-        self, columns: Columns, index: int, reason: str, cause: Exception | None
-    ) -> NoReturn:
-        raise _undecodable(
-            self._node, self._node.topic, self._partition, columns.offsets[index], reason
-        ) from cause
+class MergedReader:
+    """Reads a partition of several sources, in the order in which they were merged."""
+
+    def __init__(self, count: int, partition: int, meta: TaskMeta) -> None:
+        self.writers: dict[int, Writer] = {}
+        self.time = NO_TIME if meta.stream_time_ms is None else meta.stream_time_ms
+        self._writers = [writer_id(number, partition) for number in range(count)]
+
+    def drained(self) -> bool:
+        """Whoever hands in records has more."""
+        return False
+
+    def move_time(self, time: int) -> int:
+        """Moves time on without a record; returns where it is."""
+        self.time = max(self.time, time)
+        return self.time
+
+    def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
+        """Returns all records, and where among them windows close.
+
+        Lateness is judged by the time of a record's own input; that is behind the task's time only
+        where the others have gone on without it.
+        """
+        assert isinstance(columns, MergedColumns)
+        if columns.has_unread:
+            for index, value in enumerate(columns.decoded):
+                if isinstance(value, Unread):
+                    value.failure.position = columns.offsets[index]
+                    raise value.failure
+        task_times, breaks = advance(columns.times, columns.offsets, self.time, clocks)
+        if task_times:
+            self.time = task_times[-1]
+        batch = Batch(
+            values=columns.decoded,
+            keys=columns.keys,
+            timestamps=columns.moments,
+            offsets=columns.offsets,
+            times=columns.times,
+            task_times=task_times,
+            writers=[self._writers[number] for number in columns.inputs],
+            ports=columns.inputs,
+            headers=columns.headers,
+            places=columns.places,
+        )
+        return batch, breaks
+
+    def snapshot(self) -> int:
+        """Returns all that it knows, to go back to."""
+        return self.time
+
+    def go_back(self, snapshot: int) -> None:
+        """Forgets what came after a snapshot."""
+        self.time = snapshot
 
 
 class RepartitionReader:
@@ -303,22 +319,4 @@ class RepartitionReader:
                 raise self._refuse(columns.offsets[index], reason) from error
 
     def _refuse(self, offset: int, reason: str) -> UndecodableFailure:
-        return _undecodable(self._node, self._topic, self._partition, offset, reason)
-
-
-def _undecodable(
-    node: SourceNode | Cut,
-    topic: str,
-    partition: int,
-    offset: int,
-    reason: str,
-) -> UndecodableFailure:
-    return UndecodableFailure(
-        f"the record at offset {offset} of {topic} partition {partition} cannot be read "
-        f"(input of {node.location}): {reason}",
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        step=node.name,
-        location=str(node.location),
-    )
+        return undecodable(self._node, self._topic, self._partition, offset, reason)

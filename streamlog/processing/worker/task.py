@@ -3,7 +3,8 @@
 The worker hands in chunks, takes outputs away to produce them, and now and then takes a checkpoint,
 in this order:
 
-    task.process(topic, partition, columns, next_offset)      any number of times
+    task.process(topic, partition, columns, next_offset)      any number of times: `offer` a
+                                                               chunk, process its `pieces`
     task.take_outputs()                                        any number of times
     task.emit_markers(); task.take_outputs()                   outputs acknowledged, then
     checkpoint = task.prepare_checkpoint()                     its records to the changelog, then
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamlog.processing.dsl.nodes import SourcesNode
 from streamlog.processing.dsl.options import PipelineOptions
 from streamlog.processing.failures.desk import Desk
 from streamlog.processing.failures.returned import returned_among
@@ -42,6 +44,7 @@ from streamlog.processing.worker.position import (
 from streamlog.processing.worker.reader import open_reader
 from streamlog.processing.worker.silence import Silence
 from streamlog.processing.worker.task_values import Checkpoint, OutputBatch, TaskStatistics
+from streamlog.processing.worker.together import Together
 from streamlog.processing.worker.withdrawn import still_withdrawn
 
 if TYPE_CHECKING:
@@ -92,13 +95,19 @@ class Task:
     ) -> None:
         options = options or PipelineOptions()
         self.id = TaskName(sub.name, partition)
-        self.inputs: tuple[tuple[str, int], ...] = ((sub.input_topics[0], partition),)
+        self.inputs = tuple((topic, partition) for topic in sub.input_topics)
         self.epoch = epoch
         self._store = store
         self._layout = sub.layout
         self._topic_ids = dict(topic_ids or {})
         meta = store.meta
+        root = sub.entry.root
+        self._together: Together | None = None
+        """Of a task that reads several sources: its position is how many records it has taken."""
         self._next: int | None = store.positions().get(self.inputs[0])
+        if isinstance(root, SourcesNode):
+            self._together = Together(root, partition, meta, options.idle)
+            self._next = self._together.count
         self._flow = Flow(
             sub, partition, store, tables, epoch=epoch, partition_counts=partition_counts
         )
@@ -108,7 +117,7 @@ class Task:
             for number in range(partition_counts[topic])
         ]
         self._reader = open_reader(sub, partition, expected, meta)
-        self._desk = Desk(sub.on_error, sub.pipeline, self.id, sub.input_topics[0], store)
+        self._desk = Desk(sub.on_error, sub.pipeline, self.id, sub.input_topics, store)
         self._intake = Intake(self._reader, self._flow, self._desk)
         self._letters_to = (sub.dead_letter_topic, partition_counts)
         applied, self._decided = meta.decided
@@ -122,6 +131,7 @@ class Task:
         """What others were told last; `None`: that no more will come."""
         self._records_in = 0
         self._pending: Checkpoint | None = None
+        self._offered: tuple[Columns, int] | None = None
         self._prepared: Prepared | None = None
         self._rest_ms: int | None = None
         self._at_checkpoint = False
@@ -137,8 +147,14 @@ class Task:
         return self._drained
 
     def positions(self) -> dict[tuple[str, int], int | None]:
-        """Returns the next offset to read of each input; `None`: begin at the log's start."""
+        """Returns the next offset to process of each input; `None`: begin at the log's start."""
+        if self._together is not None:
+            return self._together.positions()
         return {self.inputs[0]: self._next or None}
+
+    def ends(self) -> dict[tuple[str, int], int | None]:
+        """Returns the next offset to hand in of each input: some may wait for another input."""
+        return self.positions() if self._together is None else self._together.ends()
 
     @property
     def ledger(self) -> Ledger:
@@ -174,15 +190,48 @@ class Task:
             SpoiledTaskError: If the task is to be dropped and taken over again.
         """
         assert not self.records_at_once, "the chunk's calls have to be made: prepare, then finish"
-        for piece, piece_next in self.pieces(columns, next_offset):
-            self.prepare(topic, partition, piece, piece_next)
+        self.offer(topic, partition, columns, next_offset)
+        for piece, piece_next in self.pieces():
+            self.prepare(piece, piece_next)
             self.finish(())
 
-    def pieces(self, columns: Columns, next_offset: int) -> Iterator[tuple[Columns, int]]:
-        """Cuts a chunk where decisions wait, and where it would ask for too many calls at once.
+    def offer(self, topic: str, partition: int, columns: Columns, next_offset: int) -> None:
+        """Hands in a chunk of an input, to be processed in `pieces`."""
+        assert (topic, partition) in self.inputs, f"{topic} {partition} is not of {self.inputs}"
+        self._assert_usable()
+        if self._together is not None:
+            self._together.offer((topic, partition), columns, next_offset)
+        else:
+            self._offered = columns, next_offset
 
+    def is_full(self, topic: str, partition: int) -> bool:
+        """Whether so much of an input waits for others that no more should be fetched."""
+        return self._together is not None and self._together.is_full((topic, partition))
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether records were handed in that are not processed: they wait for other inputs."""
+        return self._together is not None and self._together.has_waiting
+
+    def pieces(self) -> Iterator[tuple[Columns, int]]:
+        """Returns what can be processed now of all that was handed in, in pieces.
+
+        They are cut where decisions wait, and where one would ask for too many calls at once.
         Records that were sent back stand alone. What a piece leaves over begins the next one.
         """
+        if self._together is None:
+            if self._offered is not None:
+                (columns, next_offset), self._offered = self._offered, None
+                yield from self._cut(columns, next_offset)
+            return
+        while self._rest_ms is None:
+            self.apply_decisions()
+            taken = self._together.take(self._decisions.next_position())
+            if taken is None:
+                return
+            yield from self._cut(taken, taken.offsets[-1] + 1)
+
+    def _cut(self, columns: Columns, next_offset: int) -> Iterator[tuple[Columns, int]]:
         start, count = 0, len(columns)
         alone = returned_among(columns.headers)
         while True:
@@ -209,11 +258,8 @@ class Task:
                 return
             start = stop
 
-    def prepare(
-        self, topic: str, partition: int, columns: Columns, next_offset: int
-    ) -> Sequence[Call]:
-        """Begins with a chunk; returns the calls that have to be made before it is processed."""
-        assert (topic, partition) == self.inputs[0], f"{topic} {partition} is not {self.inputs}"
+    def prepare(self, columns: Columns, next_offset: int) -> Sequence[Call]:
+        """Begins with a piece; returns the calls that have to be made before it is processed."""
         self._assert_usable()
         self.apply_decisions()
         if self._next is not None and columns.offsets and columns.offsets[0] < self._next:
@@ -223,7 +269,7 @@ class Task:
         return self._prepared.calls
 
     def finish(self, answers: Sequence[Answer]) -> None:
-        """Processes the chunk that was prepared, with the answers of its calls in their order."""
+        """Processes the piece that was prepared, with the answers of its calls in their order."""
         prepared, self._prepared = self._prepared, None
         assert prepared is not None
         ran = self._intake.finish(prepared, answers, self._break)
@@ -234,6 +280,8 @@ class Task:
             self._drained = self._reader.drained()
             self._silence.heard()
         self._move(max(ran.position, self._next or 0))
+        if ran.wait_ms is not None and self._together is not None:
+            self._together.give_back(ran.position)
 
     def _move(self, position: int) -> None:
         if position != self._next:
@@ -269,6 +317,19 @@ class Task:
 
     # Decisions.
 
+    def look(self, now_ms: int, at_end: Mapping[tuple[str, int], bool], *, patient: bool) -> None:
+        """Looks whether others can go on without a source; what that decides acts as `tick` says.
+
+        Args:
+            now_ms: The wall clock.
+            at_end: Whether all that is in the log of an input, or is to be read, was handed in.
+            patient: Whether a silent source is waited for for a while.
+        """
+        self._assert_usable()
+        if self._together is not None and not self._decisions.waiting:
+            for decision in self._together.look(now_ms, at_end, patient=patient):
+                self._decisions.take(decision)
+
     def tick(self, now_ms: int, *, caught_up: bool) -> None:
         """Looks at the wall clock; what that decides acts once a checkpoint holds it.
 
@@ -285,6 +346,7 @@ class Task:
         if self._reader.writers:
             return
         time = self._reader.time
+        caught_up = caught_up and not self.has_waiting
         verdict = self._silence.look(now_ms, time, caught_up=caught_up)
         goes_on = verdict.time is not None and not self._drained
         if goes_on and verdict.time is not None and self._flow.waits_for(time, verdict.time):
@@ -305,8 +367,11 @@ class Task:
             if kind == TIME:
                 time = self._reader.move_time(moment)
                 self._flow.close(time, last)
-            else:
+            elif kind == WALL:
                 self._flow.tick(moment, last)
+            else:
+                assert self._together is not None, "a single source is waited for by nobody here"
+                self._together.decided(kind, moment)
         self._decided = self._flow.end_decided(last)
         self._failed = False
 
@@ -374,7 +439,7 @@ class Task:
         )
         self._pending = Checkpoint(
             sequence=meta.sequence,
-            positions=dict.fromkeys(self.inputs, self._next or 0),
+            positions={key: offset or 0 for key, offset in self.positions().items()},
             changelog_keys=keys,
             changelog_values=values,
             metadata=format_note(Note(meta.sequence, self._drained)),
@@ -398,13 +463,17 @@ class Task:
     def _meta(self) -> TaskMeta:
         """The task as it is now, as the next checkpoint."""
         self._open_rows += self._flow.take_opened()
-        positions = () if self._next is None else ((*self.inputs[0], self._next),)
+        positions = {} if self._next is None else {self.inputs[0]: self._next}
+        if self._together is not None:
+            positions = {at: each for at, each in self.positions().items() if each is not None}
         writers = self._reader.writers
         return msgspec.structs.replace(
             self._store.meta,
             sequence=self._store.sequence + 1,
             epoch=self.epoch,
-            positions=positions,
+            positions=tuple((*at, offset) for at, offset in positions.items()),
+            count=0 if self._together is None else self._together.count,
+            inputs=() if self._together is None else self._together.metas(),
             stream_time_ms=_known(self._reader.time),
             decided=(self._decisions.applied, self._decided),
             shifts=self._flow.shifts,

@@ -36,6 +36,9 @@ class Waits(Generic[K]):
         """It is nobody's business any more."""
         self._until.pop(thing, None)
 
+    def __contains__(self, thing: K) -> bool:
+        return thing in self._until
+
     def next_at(self) -> float | None:
         """Returns when the first of them has waited long enough."""
         return min(self._until.values(), default=None)

@@ -1,0 +1,153 @@
+"""The sources that one task reads together: opened, merged, and watched for silence."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from streamlog.processing.state.meta import InputMeta
+from streamlog.processing.worker.decisions import AWAKE, IDLE
+from streamlog.processing.worker.merge import Merge
+from streamlog.processing.worker.opening import Opener
+from streamlog.processing.worker.position import NO_TIME
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    from streamlog.processing.dsl.nodes import SourcesNode
+    from streamlog.processing.state.meta import TaskMeta
+    from streamlog.processing.worker.decisions import Decision
+    from streamlog.processing.worker.merged import MergedColumns
+    from streamlog.records.columns import Columns
+
+RECORDS_AT_ONCE = 20_000
+"""Taken in one go."""
+
+
+class Together:
+    """Of one task.
+
+    Args:
+        root: The sources.
+        partition: Which of their partitions.
+        meta: As the last checkpoint has it.
+        idle: After how long the others go on without a silent one; `None`: never.
+    """
+
+    def __init__(
+        self, root: SourcesNode, partition: int, meta: TaskMeta, idle: timedelta | None
+    ) -> None:
+        self.inputs = [(source.topic, partition) for source in root.sources]
+        self._openers = [Opener(source, partition) for source in root.sources]
+        known = {(topic, number): offset for topic, number, offset in meta.positions}
+        state = [(known.get(key), NO_TIME, False) for key in self.inputs]
+        if meta.inputs:
+            state = [
+                (at, NO_TIME if each.stream_time_ms is None else each.stream_time_ms, each.idle)
+                for (at, _, _), each in zip(state, meta.inputs, strict=True)
+            ]
+        self._merge = Merge(state, meta.count)
+        self._taken: MergedColumns | None = None
+        self._idle_ms = None if idle is None else round(idle.total_seconds() * 1000)
+        self._silent_since: list[int | None] = [None] * len(self.inputs)
+
+    @property
+    def count(self) -> int:
+        """How many records were taken."""
+        return self._merge.count
+
+    def positions(self) -> dict[tuple[str, int], int | None]:
+        """Returns the next offset to take of each input; `None`: begin at the log's start."""
+        return {
+            key: each.next_offset or None
+            for key, each in zip(self.inputs, self._merge.inputs, strict=True)
+        }
+
+    def ends(self) -> dict[tuple[str, int], int | None]:
+        """Returns the next offset to hand in of each input, likewise."""
+        return {
+            key: each.end_offset or None
+            for key, each in zip(self.inputs, self._merge.inputs, strict=True)
+        }
+
+    def metas(self) -> tuple[InputMeta, ...]:
+        """Returns what a checkpoint has to hold beside positions and count."""
+        return tuple(
+            InputMeta(None if time == NO_TIME else time, idle)
+            for _, time, idle in self._merge.state()
+        )
+
+    # Records.
+
+    def offer(self, key: tuple[str, int], columns: Columns, next_offset: int) -> None:
+        """Hands in a chunk; what was handed in before is left out."""
+        number = self.inputs.index(key)
+        mine = self._merge.inputs[number]
+        if mine.end_offset is not None and columns.offsets and columns.offsets[0] < mine.end_offset:
+            columns = columns.slice(bisect_left(columns.offsets, mine.end_offset))
+        opened = self._openers[number].open_all(columns, next_offset, mine.end_time)
+        self._merge.offer(number, opened)
+        self._silent_since[number] = None
+
+    def take(self, stop: int | None) -> MergedColumns | None:
+        """Takes records in their order, up to a count; nothing if none can be taken now."""
+        end = self._merge.count + RECORDS_AT_ONCE
+        self._taken = self._merge.take(end if stop is None else min(stop, end))
+        return self._taken
+
+    def give_back(self, count: int) -> None:
+        """Goes back to a count within what was taken last; what waits is to be handed in anew."""
+        taken = self._taken
+        if taken is not None and taken.offsets[0] <= count < self._merge.count:
+            self._merge.give_back(taken, count - taken.offsets[0])
+        else:
+            self._merge.drop()
+
+    def is_full(self, key: tuple[str, int]) -> bool:
+        """Whether so much of an input waits that no more should be fetched."""
+        return self._merge.is_full(self.inputs.index(key))
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether any record waits."""
+        return self._merge.has_waiting()
+
+    # Silence.
+
+    def look(
+        self, now_ms: int, at_end: Mapping[tuple[str, int], bool], *, patient: bool
+    ) -> Sequence[Decision]:
+        """Says what is to be decided.
+
+        Args:
+            now_ms: The wall clock.
+            at_end: Whether all that is in the log of an input was handed in.
+            patient: Whether a silent input is waited for; else it has come to its end.
+        """
+        found: list[Decision] = []
+        for number, (key, each) in enumerate(zip(self.inputs, self._merge.inputs, strict=True)):
+            if each.idle:
+                if each.chunks:
+                    found.append((AWAKE, number))
+                continue
+            if each.chunks or not at_end[key]:
+                self._silent_since[number] = None
+                continue
+            since = self._silent_since[number]
+            if since is None:
+                since = self._silent_since[number] = now_ms
+            is_over = not patient or (self._idle_ms is not None and now_ms - since >= self._idle_ms)
+            if is_over and self._merge.holds_up(number):
+                found.append((IDLE, number))
+        return found
+
+    def decided(self, kind: int, number: int) -> None:
+        """A decision acts."""
+        if kind == IDLE:
+            self._merge.fall_idle(number)
+        else:
+            assert kind == AWAKE
+            self._merge.wake(number)
+            # All that were waked with it are waited for anew.
+            self._silent_since = [None] * len(self.inputs)
