@@ -22,7 +22,11 @@ from streamlog.processing.operators.interval_join import IntervalJoin, IntervalJ
 from streamlog.processing.operators.join_rows import CLEANING_TICK_MS, tick_of
 from streamlog.processing.operators.table_join import TableJoin, TableJoinSpec
 from streamlog.processing.operators.table_source import LAYOUT, TableSource
-from streamlog.processing.operators.versioned_join import VersionedJoin, VersionedJoinSpec
+from streamlog.processing.operators.versioned_join import (
+    SURE_TICK_MS,
+    VersionedJoin,
+    VersionedJoinSpec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -182,6 +186,7 @@ def join_table(
         lag_ms=grace_ms,
         tick_ms=spec.tick_ms,
         waits=True,
+        sure_tick_ms=None if grace_ms else SURE_TICK_MS,
     )
 
 
@@ -293,6 +298,7 @@ def as_of(
         lag_ms=lag_ms,
         tick_ms=spec.tick_ms,
         waits=True,
+        sure_tick_ms=SURE_TICK_MS if direction == "backward" and not grace_ms else None,
     )
 
 

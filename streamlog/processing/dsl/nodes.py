@@ -253,6 +253,10 @@ class OperatorNode:
     waits: bool = False
     """Whether whatever comes out has waited until the times of all inputs had passed it. Then
     sources can be read together, in the order of time, and nothing comes later for it."""
+    sure_tick_ms: int | None = None
+    """If set: where records come in the order of time, and of equal times those of port 1 first,
+    the step acts on each as it comes (`OperatorContext.is_sure`), and time is told in these
+    steps."""
     wall: bool = False
     """Whether `tick` is called."""
     needs_key_order: bool = True

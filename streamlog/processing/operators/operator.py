@@ -61,15 +61,20 @@ class OperatorContext:
         store: The task's state.
         store_id: What the names of the step's rows begin with.
         partition: Of the task.
+        is_sure: Whether records come in the order of time, so that whatever is older than a record
+            and ever comes in time has come before it; see `OperatorNode.sure_tick_ms`.
     """
 
-    __slots__ = ("name", "partition", "store", "store_id")
+    __slots__ = ("is_sure", "name", "partition", "store", "store_id")
 
-    def __init__(self, name: str, store: TaskStore, store_id: bytes, partition: int) -> None:
+    def __init__(
+        self, name: str, store: TaskStore, store_id: bytes, partition: int, is_sure: bool = False
+    ) -> None:
         self.name = name
         self.store = store
         self.store_id = store_id
         self.partition = partition
+        self.is_sure = is_sure
 
     def table(self, number: int = 0) -> RowTable:
         """Returns one of the operator's tables; the same number is the same rows."""

@@ -2,9 +2,11 @@
 
 A record waits until the task's time has passed its own by `grace`, because until then a version may
 come that holds at its time; a record that is out of order waits until time has passed what its
-writer's clock was. Then it is looked up (`versions` says what counts) and comes out with its own
-timestamp, in the order in which records became due. So every record of the stream is joined, early
-or late, unless it is later than the table's history reaches: then it is counted and left out.
+writer's clock was. Where records come in the order of time, and there is no grace, all that counts
+has come before, and it does not wait. Then it is looked up (`versions` says what counts) and comes
+out with its own timestamp, in the order in which records became due. So every record of the stream
+is joined, early or late, unless it is later than the table's history reaches: then it is counted
+and left out.
 
 The same serves for the nearest earlier record of a stream, which then is the table.
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from streamlog.processing.operators.operator import OperatorContext, Result
 
 STREAM: Final = 0
+SURE_TICK_MS: Final = 60_000
+"""Where nothing waits, time matters for what is forgotten only."""
 MISSES_BEFORE_NOTE: Final = 100
 """Records that only find newer rows, while none finds a row, before that is worth a note."""
 
@@ -84,6 +88,7 @@ class VersionedJoin(Operator):
         if tolerance is not None and not spec.exact:
             tolerance -= 1
         self._spec = spec
+        self._is_sure = context.is_sure
         self._before = 0 if spec.exact else 1
         self._versions = Versions(rows, due, spec.types[1], reach_ms, tolerance)
         self._settled = False
@@ -104,6 +109,8 @@ class VersionedJoin(Operator):
             self._versions.put(token, value, timestamp, time, writer)
         elif timestamp < time - self._spec.history_ms:
             self.late += 1
+        elif self._is_sure:
+            return self._found(token, key, value, timestamp, time)
         else:
             due = max(timestamp + self._spec.grace_ms, time)
             record: Waiting[Any] = Waiting(kept_key(key, token), time, False, value)
@@ -129,21 +136,26 @@ class VersionedJoin(Operator):
 
     def _join(self, until: int) -> list[Result]:
         results: list[Result] = []
-        function, left, before = self._spec.function, self._spec.how == "left", self._before
-        held = self._versions.held
         waiting = self._waiting.take(until)
         self.opened -= len(waiting)
         for due, timestamp, token, _, record in waiting:
-            row = held(token, timestamp - before, due)
-            if row is not None:
-                self._settled, self._misses = True, 0
-            else:
-                self._missed(token, timestamp)
-                if not left:
-                    continue
             key = key_of(token, record.key)
-            results.append((key, function(record.value, row), timestamp))
+            results += self._found(token, key, record.value, timestamp, due)
         return results
+
+    def _found(
+        self, token: bytes, key: bytes | None, value: Value, timestamp: int, due: int
+    ) -> Sequence[Result]:
+        """Joins a record for which all that counts has come."""
+        row = self._versions.held(token, timestamp - self._before, due)
+        if row is not None:
+            self._settled = True
+            self._misses = 0
+        else:
+            self._missed(token, timestamp)
+            if self._spec.how != "left":
+                return NOTHING
+        return ((key, self._spec.function(value, row), timestamp),)
 
     def _missed(self, token: bytes, timestamp: int) -> None:
         """Notes a record that found nothing, if it is because it is older than all rows."""

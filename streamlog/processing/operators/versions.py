@@ -98,7 +98,18 @@ class Versions:
             timestamp: The time.
             due: What came later by its writer's clock does not count.
         """
-        versions = self._of(token)
+        versions = self._decoded.get(token)
+        if versions is None:
+            versions = self._of(token)
+        if versions:
+            begun, _, time, row = versions[-1]
+            if (
+                begun <= timestamp
+                and time <= due
+                and row is not None
+                and self._tolerance_ms is None
+            ):
+                return row
         index = self._index_held(versions, timestamp, due)
         return None if index is None else versions[index][3]
 

@@ -28,7 +28,7 @@ from streamlog.processing.dsl.nodes import (
 )
 from streamlog.processing.plan.asynchronous import calls_of
 from streamlog.processing.plan.check import check_graph, check_names, check_topics
-from streamlog.processing.plan.homes import Homes, own_lag
+from streamlog.processing.plan.homes import Homes
 from streamlog.processing.plan.plan import Plan, Step, SubTopologyPlan, Tree, Write
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ class _Builder:
             ),
             timed=tuple(trees[1:]),
             stateful=tuple(self.homes.lives_in(root)),
+            sure=frozenset(filter(self.homes.is_sure, self.homes.lives_in(root))),
             writes=mine,
             on_error=self._policy(root),
         )
@@ -207,10 +208,16 @@ class _Builder:
         else:
             steps = self._grow_to_state(root, root)
         trees = [Tree(root=root, steps=steps, lag_ms=0)]
-        for node in self.homes.lives_in(root):
-            if isinstance(node, WindowNode) or node.tick_ms is not None or node.wall:
-                steps = self._grow(node, root)
-                trees.append(Tree(root=node, steps=steps, lag_ms=self.homes.lag(node)))
+        trees += [
+            Tree(
+                root=node,
+                steps=self._grow(node, root),
+                lag_ms=self.homes.lag(node),
+                clock=self.homes.clock(node),
+            )
+            for node in self.homes.lives_in(root)
+            if isinstance(node, WindowNode) or node.tick_ms is not None or node.wall
+        ]
         return trees
 
     def _grow(self, node: Node, root: Entry) -> tuple[Step, ...]:
@@ -252,7 +259,8 @@ class _Builder:
     def _operator(self, node: Node, root: Entry, port: int) -> Step:
         """An operator in the tree of a record: what it puts out at once goes on there."""
         assert isinstance(node, OperatorNode)
-        return Step(node=node, children=self._grow(node, root), port=port, lag_ms=own_lag(node))
+        lag_ms = self.homes.own_lag(node)
+        return Step(node=node, children=self._grow(node, root), port=port, lag_ms=lag_ms)
 
     def _is_end(self, node: Node) -> bool:
         return isinstance(node, ToNode) or (isinstance(node, PeekNode) and not self.children[node])

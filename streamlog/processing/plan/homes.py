@@ -20,7 +20,6 @@ Nothing needs to be cut above it for its sake.
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 from streamlog.processing.declaration import plan_error
@@ -33,6 +32,7 @@ from streamlog.processing.dsl.nodes import (
     SourcesNode,
     StatefulNode,
     StreamNode,
+    TimestampNode,
     WindowNode,
     WithKeyNode,
     parents_of,
@@ -66,7 +66,9 @@ class Homes:
         self._lags: dict[StatefulNode, int] = {}
         sources = [node for node in graph.nodes if isinstance(node, SourceNode)]
         self._groups: dict[SourceNode, list[SourceNode]] = {each: [each] for each in sources}
-        """Of each source: those that are read with it, one list for all of them."""
+        """Of each source: those that are read with it, one list for all of them; first those in
+        which others are looked up."""
+        self._looked_up: set[SourceNode] = set()
         self._reasons: dict[SourceNode, StatefulNode] = {}
         cuts: dict[Node, Cut] = {
             node: node for node in graph.nodes if isinstance(node, KeyByNode) and node.forced
@@ -80,16 +82,24 @@ class Homes:
             else:
                 assert isinstance(node, OperatorNode), "windows have one input"
                 together = node.waits and all(isinstance(each, SourceNode) for each in homes)
-                home = self._read_together(homes, node) if together else node
+                home = node
+                if together:
+                    self._looked_up.update(
+                        each for each in anchors[1:] if isinstance(each, SourceNode)
+                    )
+                    home = self._read_together(homes, node)
             self._homes[node] = home
             if not isinstance(home, SourceNode):
                 cuts.setdefault(home, home)
-            inputs = [] if home is node else [self.lag(anchor) for anchor in anchors]
-            self._lags[node] = max(inputs, default=0) + own_lag(node)
         self.cuts: list[Cut] = [cuts[node] for node in graph.nodes if node in cuts]
         for cut in self.cuts:
             check_cut_type(cut)
         self._roots = self._draw_roots()
+        self._sure = self._find_sure()
+        for node in self.stateful:
+            anchors = [_anchor(node, parent) for parent in parents_of(node)]
+            inputs = [] if self._homes[node] is node else [self.lag(anchor) for anchor in anchors]
+            self._lags[node] = max(inputs, default=0) + self.own_lag(node)
 
     def home(self, node: StatefulNode) -> Entry:
         """Returns the root of the sub-topology in which a step lives."""
@@ -108,6 +118,43 @@ class Homes:
         """Returns how far what leaves a step may be behind the task's time."""
         return self._lags[node] if isinstance(node, WindowNode | OperatorNode) else 0
 
+    def own_lag(self, node: StatefulNode) -> int:
+        """Returns how far a step's results may be behind the time of its input."""
+        return own_lag(node, is_sure=self.is_sure(node))
+
+    def clock(self, node: StatefulNode) -> tuple[int, int] | None:
+        """Returns when a step is told of time: how far behind its task's, and in which steps."""
+        before = self.lag(node) - self.own_lag(node)
+        if isinstance(node, WindowNode):
+            return self.lag(node), node.windows.size_ms
+        tick_ms = node.sure_tick_ms if self.is_sure(node) else node.tick_ms
+        return None if tick_ms is None else (before, tick_ms)
+
+    def is_sure(self, node: StatefulNode) -> bool:
+        """Whether a step can act on each record as it comes; see `OperatorNode.sure_tick_ms`."""
+        return node in self._sure
+
+    def _find_sure(self) -> set[StatefulNode]:
+        """Finds the steps for which the order of the records that they get is known to suffice."""
+        places = {each: n for group in self._groups.values() for n, each in enumerate(group)}
+        causes: dict[StatefulNode, SourceNode] = {}
+        for node in self.stateful:
+            if isinstance(node, WindowNode) or node.sure_tick_ms is None:
+                continue
+            asks, answers = (_anchor(node, parent) for parent in node.parents)
+            cause = asks if isinstance(asks, SourceNode) else None
+            if isinstance(asks, OperatorNode):
+                cause = causes.get(asks)
+            if (
+                cause is not None
+                and isinstance(answers, SourceNode)
+                and answers in self._groups[cause]
+                and places[answers] < places[cause]
+                and not _is_retimed(node.parents[0])
+            ):
+                causes[node] = cause
+        return set(causes)
+
     def _home_of(self, anchor: Anchor) -> SourceNode | Cut:
         home = self._homes[anchor] if isinstance(anchor, WindowNode | OperatorNode) else anchor
         return self._groups[home][0] if isinstance(home, SourceNode) else home
@@ -116,7 +163,7 @@ class Homes:
         """Makes one group of those of several sources; returns who stands for it."""
         sources = [each for each in homes if isinstance(each, SourceNode)]
         group = list(dict.fromkeys(each for one in sources for each in self._groups[one]))
-        group.sort(key=attrgetter("topic"))
+        group.sort(key=lambda each: (each not in self._looked_up, each.topic))
         for source in group:
             self._groups[source] = group
             self._reasons.setdefault(source, reason)
@@ -130,7 +177,7 @@ class Homes:
                 roots[source] = source
             elif source not in roots:
                 root = SourcesNode(
-                    name="-".join(each.topic for each in group),
+                    name="-".join(sorted(each.topic for each in group)),
                     location=self._reasons[source].location,
                     sources=tuple(group),
                 )
@@ -138,14 +185,24 @@ class Homes:
         return roots
 
 
-def own_lag(node: StatefulNode) -> int:
+def own_lag(node: StatefulNode, *, is_sure: bool = False) -> int:
     """Returns how far a step's results may be behind the time of its input.
 
-    An operator is told of time in ticks, so it may be behind by one of them as well.
+    An operator is told of time in ticks, so unless it acts at once it may be behind by one of them
+    as well.
     """
     if isinstance(node, WindowNode):
         return node.grace_ms
-    return node.lag_ms if node.silent else node.lag_ms + (node.tick_ms or 0)
+    return node.lag_ms if node.silent or is_sure else node.lag_ms + (node.tick_ms or 0)
+
+
+def _is_retimed(node: StreamNode) -> bool:
+    """Whether records on the way from their anchor may get another event time."""
+    while not isinstance(node, SourceNode | KeyByNode | MergeNode | WindowNode | OperatorNode):
+        if isinstance(node, TimestampNode):
+            return True
+        node = parents_of(node)[0]
+    return False
 
 
 def _anchor(node: StatefulNode, parent: StreamNode) -> Anchor:

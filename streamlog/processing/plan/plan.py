@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from streamlog.processing.errors import PlanError
     from streamlog.processing.failures.policy import FailurePolicy
     from streamlog.processing.plan.homes import Entry
+    from streamlog.processing.worker.writers import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,8 @@ class Tree:
     steps: tuple[Step, ...]
     lag_ms: int
     """How far stream time has to be ahead for what leaves the root."""
+    clock: Clock | None = None
+    """When the root is told of time: how far behind the task's, and in which steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +115,8 @@ class SubTopologyPlan:
     """Behind each step that acts as time passes, in an order in which results flow."""
     stateful: tuple[StatefulNode, ...]
     """The steps with state, likewise."""
+    sure: frozenset[StatefulNode]
+    """Those of them that can act on each record as it comes: see `OperatorNode.sure_tick_ms`."""
     writes: tuple[Write, ...]
     on_error: FailurePolicy = STOP
     """What becomes of its records that fail."""

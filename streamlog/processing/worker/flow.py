@@ -20,7 +20,6 @@ from streamlog.processing.operators.calls import Answers
 from streamlog.processing.operators.operator import OperatorContext
 from streamlog.processing.operators.specs import row_factory
 from streamlog.processing.plan.fuse import fuse
-from streamlog.processing.plan.homes import own_lag
 from streamlog.processing.plan.surroundings import Surroundings
 from streamlog.processing.state.count_rows import CountRows, only_counts
 from streamlog.processing.state.keys import store_id
@@ -60,16 +59,11 @@ logger = logging.getLogger(__name__)
 
 
 class Branch:
-    """A compiled tree, and when its root acts.
-
-    Attributes:
-        clock: Lag and size of the steps in which time passes for it; `None`: it never does.
-    """
+    """A compiled tree."""
 
     def __init__(self, tree: Tree, fused: Fused) -> None:
         self.tree = tree
         self.fused = fused
-        self.clock = _clock(tree)
         self.collected = list(fused.collectors.items())
 
 
@@ -106,7 +100,8 @@ class Flow:
                 kind = CountRows if only_counts(node.aggregates) else WindowRows
                 self.rows[node.name] = kind(identity, row_factory(node.aggregates), store)
             else:
-                operator = node.make(OperatorContext(node.name, store, identity, partition))
+                sure = node in sub.sure
+                operator = node.make(OperatorContext(node.name, store, identity, partition, sure))
                 operator.now = self._closed_through.get(node.name, NO_TIME)
                 self.operators[node.name] = operator
         around = Surroundings(
@@ -128,7 +123,9 @@ class Flow:
         self._timed = [
             Branch(tree, fuse(tree, f"{label}.{tree.root.name}", around)) for tree in sub.timed
         ]
-        self.clocks: list[Clock] = [each.clock for each in self._timed if each.clock is not None]
+        self.clocks: list[Clock] = [
+            each.tree.clock for each in self._timed if each.tree.clock is not None
+        ]
         self._writes = {write.topic: write for write in sub.writes}
         self._outboxes = {
             topic: Outbox(topic, partition_counts[topic], partition, -1, epoch)
@@ -289,9 +286,9 @@ class Flow:
     def close(self, time: int, cause: int) -> None:
         """Has steps act that waited for a time, because of the input at offset `cause`."""
         for branch in self._timed:
-            if branch.clock is None:
+            if branch.tree.clock is None:
                 continue
-            through = boundary(time, *branch.clock)
+            through = boundary(time, *branch.tree.clock)
             root = branch.tree.root
             if isinstance(root, WindowNode):
                 if through > self._closed_through.get(root.name, NO_TIME):
@@ -473,15 +470,6 @@ class Flow:
         failure.position = offset
         failure.__cause__ = error
         return failure
-
-
-def _clock(tree: Tree) -> Clock | None:
-    root = tree.root
-    if isinstance(root, WindowNode):
-        return tree.lag_ms, root.windows.size_ms
-    if isinstance(root, OperatorNode) and root.tick_ms is not None:
-        return tree.lag_ms - own_lag(root), root.tick_ms
-    return None
 
 
 def _lagging(time: int, lag_ms: int) -> int:
