@@ -138,10 +138,12 @@ class MemoryWorker:
     # Steps.
 
     def lag(self, name: TaskName) -> int:
-        """Returns how many records a task has yet to be handed."""
+        """Returns how many records a task has yet to be handed, and would take."""
+        task = self.task(name)
         return sum(
-            self.log.partition(topic, partition).end - (offset or 0)
-            for (topic, partition), offset in self.task(name).ends().items()
+            self.log.partition(*key).end - (offset or 0)
+            for key, offset in task.ends().items()
+            if not task.is_full(*key)
         )
 
     def step(self, name: TaskName, records_max: int) -> int:
@@ -149,7 +151,11 @@ class MemoryWorker:
         count = 0
         for (topic, partition), offset in list(self.task(name).ends().items()):
             columns = self.log.partition(topic, partition).read(offset or 0, records_max)
-            if len(columns) and name in self._tasks:
+            if (
+                len(columns)
+                and name in self._tasks
+                and not self.task(name).is_full(topic, partition)
+            ):
                 self.task(name).offer(topic, partition, columns, columns.offsets[-1] + 1)
                 count += self._process(name) and len(columns)
         return count
@@ -187,7 +193,8 @@ class MemoryWorker:
     def tick(self, name: TaskName, now_ms: int) -> None:
         """Shows a task the wall clock."""
         self.look(name, now_ms, patient=True)
-        self.task(name).tick(now_ms, caught_up=not self.lag(name))
+        task = self.task(name)
+        task.tick(now_ms, caught_up=not self.lag(name) and not task.has_waiting)
         self.send_outputs(name)
 
     def look(self, name: TaskName, now_ms: int, *, patient: bool) -> bool:

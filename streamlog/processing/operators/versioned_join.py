@@ -88,8 +88,11 @@ class VersionedJoin(Operator):
         if tolerance is not None and not spec.exact:
             tolerance -= 1
         self._spec = spec
-        self._is_sure = context.is_sure
-        self._before = 0 if spec.exact else 1
+        self._is_sure: bool = context.is_sure
+        self._left: bool = spec.how == "left"
+        self._history_ms: int = spec.history_ms
+        self._function = spec.function
+        self._before: int = 0 if spec.exact else 1
         self._versions = Versions(rows, due, spec.types[1], reach_ms, tolerance)
         self._settled = False
         self._misses = 0
@@ -100,19 +103,20 @@ class VersionedJoin(Operator):
     ) -> Sequence[Result]:
         """Has a record wait, or notes a version."""
         if key is None:
-            if port == STREAM and self._spec.how == "left":
-                return ((None, self._spec.function(value, None), timestamp),)
+            if port == STREAM and self._left:
+                return ((None, self._function(value, None), timestamp),)
             return NOTHING
-        time = max(time, self.now)
-        token = token_of(key)
+        if time < self.now:
+            time = self.now
         if port != STREAM:
-            self._versions.put(token, value, timestamp, time, writer)
-        elif timestamp < time - self._spec.history_ms:
+            self._versions.put(key, value, timestamp, time, writer)
+        elif timestamp < time - self._history_ms:
             self.late += 1
         elif self._is_sure:
-            return self._found(token, key, value, timestamp, time)
+            return self._found(key, value, timestamp, time)
         else:
             due = max(timestamp + self._spec.grace_ms, time)
+            token = token_of(key)
             record: Waiting[Any] = Waiting(kept_key(key, token), time, False, value)
             self._waiting.add(due, timestamp, token, writer, record)
             self.opened += 1
@@ -140,28 +144,27 @@ class VersionedJoin(Operator):
         self.opened -= len(waiting)
         for due, timestamp, token, _, record in waiting:
             key = key_of(token, record.key)
-            results += self._found(token, key, record.value, timestamp, due)
+            assert key is not None
+            results += self._found(key, record.value, timestamp, due)
         return results
 
-    def _found(
-        self, token: bytes, key: bytes | None, value: Value, timestamp: int, due: int
-    ) -> Sequence[Result]:
+    def _found(self, key: bytes, value: Value, timestamp: int, due: int) -> Sequence[Result]:
         """Joins a record for which all that counts has come."""
-        row = self._versions.held(token, timestamp - self._before, due)
+        row = self._versions.held(key, timestamp - self._before, due)
         if row is not None:
             self._settled = True
             self._misses = 0
         else:
-            self._missed(token, timestamp)
-            if self._spec.how != "left":
+            self._missed(key, timestamp)
+            if not self._left:
                 return NOTHING
-        return ((key, self._spec.function(value, row), timestamp),)
+        return ((key, self._function(value, row), timestamp),)
 
-    def _missed(self, token: bytes, timestamp: int) -> None:
+    def _missed(self, key: bytes, timestamp: int) -> None:
         """Notes a record that found nothing, if it is because it is older than all rows."""
         if self._settled:
             return
-        oldest = self._versions.oldest(token)
+        oldest = self._versions.oldest(key)
         if oldest is not None and oldest > timestamp:
             self._misses += 1
             self._miss = (timestamp, oldest)

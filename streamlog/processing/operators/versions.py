@@ -27,7 +27,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from streamlog.processing.operators.agenda import FAR_FUTURE
 from streamlog.processing.operators.join_rows import decoder_of, encode_row
-from streamlog.processing.state.row_table import floor, time_name, time_of, writer_in, writer_name
+from streamlog.processing.state.row_table import (
+    floor,
+    time_name,
+    time_of,
+    token_of,
+    writer_in,
+    writer_name,
+)
 
 if TYPE_CHECKING:
     from streamlog.processing.dsl.nodes import RuntimeType, Value
@@ -74,9 +81,13 @@ class Versions:
         self._step_ms = forgetting_step(history_ms)
         self._horizon = -FAR_FUTURE
         self._decoded: dict[bytes, list[Version]] = {}
+        self._newest: dict[bytes, tuple[int, int, Any]] = {}
+        """By key: the newest version, where it is a row that holds for however long."""
 
-    def put(self, token: bytes, row: Value, timestamp: int, time: int, writer: int) -> None:
+    def put(self, key: bytes, row: Value, timestamp: int, time: int, writer: int) -> None:
         """Adds a version; a later one of the same time and writer takes its place."""
+        token = token_of(key)
+        self._newest.pop(key, None)
         name = _name(token, (timestamp, writer, time, row))
         versions = self._decoded.get(token)
         if versions is not None:
@@ -90,28 +101,28 @@ class Versions:
         moment = max(needed, time - self._history_ms)
         self._due.add(moment, token)
 
-    def held(self, token: bytes, timestamp: int, due: int) -> Value:
+    def held(self, key: bytes, timestamp: int, due: int) -> Value:
         """Returns what held at a time, or `None`.
 
         Args:
-            token: Of the key.
+            key: Of the row.
             timestamp: The time.
             due: What came later by its writer's clock does not count.
         """
-        versions = self._decoded.get(token)
-        if versions is None:
-            versions = self._of(token)
-        if versions:
-            begun, _, time, row = versions[-1]
-            if (
-                begun <= timestamp
-                and time <= due
-                and row is not None
-                and self._tolerance_ms is None
-            ):
-                return row
+        newest = self._newest.get(key)
+        if newest is not None and newest[0] <= timestamp and newest[1] <= due:
+            return newest[2]
+        token = token_of(key)
+        versions = self._of(token)
         index = self._index_held(versions, timestamp, due)
-        return None if index is None else versions[index][3]
+        if index is None:
+            return None
+        begun, _, time, row = versions[index]
+        if index == len(versions) - 1 and self._tolerance_ms is None:
+            if len(self._newest) >= KEYS_KEPT_MAX:
+                self._newest.clear()
+            self._newest[key] = (begun, time, row)
+        return row
 
     def _index_held(self, versions: list[Version], timestamp: int, due: int) -> int | None:
         ended: int | None = None
@@ -127,9 +138,9 @@ class Versions:
             ended = end if ended is None else max(ended, end)
         return None
 
-    def oldest(self, token: bytes) -> int | None:
+    def oldest(self, key: bytes) -> int | None:
         """Returns from when the first version of a key holds, if there is one."""
-        versions = self._of(token)
+        versions = self._of(token_of(key))
         return versions[0][0] if versions else None
 
     def forget(self, now: int) -> None:
