@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from streamlog.config import state_folder
 from streamlog.doors import WorkerThreads
 from streamlog.errors import NotFoundError, UsageError
 from streamlog.processing.errors import RecordFailure
-from streamlog.processing.plan.naming import beside
+from streamlog.processing.plan.naming import FIRST, name_of
 from streamlog.processing.replay.comparing import compare_outputs, find_sides
 from streamlog.processing.replay.dropping import drop_version
 from streamlog.processing.replay.errors import NoVersionError
@@ -35,6 +35,7 @@ from streamlog.processing.replay.offsets import streams_of
 from streamlog.processing.replay.registry_topic import read_registry
 from streamlog.processing.replay.replaying import ReplayRequest, run_version, settle
 from streamlog.processing.replay.swapping import plan_swap, swap
+from streamlog.processing.replay.versions import Role
 from streamlog.processing.worker.config import RunConfig
 from streamlog.processing.worker.status import RunStatus
 from streamlog.processing.worker.supervisor import supervise
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from streamlog.cli.pipeline_file import AnyPipeline
     from streamlog.client.client import Client
     from streamlog.config import Settings
+    from streamlog.processing.replay.dropping import DropPlan
     from streamlog.processing.replay.registry import Version
     from streamlog.processing.replay.swapping import Swapped, SwapPlan
     from streamlog.processing.worker.span import Input
@@ -71,7 +73,7 @@ class Command:
     @property
     def name(self) -> str:
         """The version's whole name."""
-        return beside(self.pipeline.name, self.version).name
+        return name_of(self.pipeline.name, self.version)
 
     def line(self, rest: str) -> str:
         """A command line about this version."""
@@ -340,6 +342,12 @@ def _show_swapped(command: Command, swapped: Swapped) -> None:
         f'{swapped.name} runs as "{command.pipeline.name}" from now on: '
         f"streamlog run {command.target}"
     )
+    former = swapped.former.removeprefix(f"{command.pipeline.name}.")
+    version = FIRST if swapped.former == command.pipeline.name else former
+    note(
+        "The former version's state and topics stay. When nobody needs them any more: "
+        f"{replace(command, version=version).line('--drop')}"
+    )
 
 
 # Drop.
@@ -356,8 +364,7 @@ async def run_drop(command: Command, *, execute: bool) -> int:
             execute=execute,
         )
     table = Table(["WHAT", "NAME", "RECORDS"])
-    if plan.group:
-        table.rows.append(["group", plan.name, None])
+    table.rows += [["group", group, None] for group in plan.groups]
     for topic, records in plan.topics.items():
         table.rows.append(["topic", topic, records])
     if plan.state is not None:
@@ -369,10 +376,16 @@ async def run_drop(command: Command, *, execute: bool) -> int:
         if plan.members:
             note(f"{plan.name} is running: stop its workers first")
         note(
-            "Nothing was dropped: this is what would go. "
+            f"Nothing was dropped: this is what would go of {_in_words(plan)}. "
             f"Drop it: {command.line('--drop --execute')}"
         )
     return 0
+
+
+def _in_words(plan: DropPlan) -> str:
+    if plan.role is Role.FORMER:
+        return f"a former version of {plan.pipeline}"
+    return f"{plan.name}, which is not live"
 
 
 def now_ms() -> int:

@@ -171,7 +171,7 @@ def test_what_cannot_be_is_said_with_a_way_out(shell: Shell) -> None:
 @pytest.mark.slow
 def test_state_is_listed_read_and_exported(shell: Shell) -> None:
     shell.click(50)
-    assert "clicks_per_user\t4\t5\t" in shell.look("list")
+    assert "clicks_per_user\t-\tlive\t4\t5\t" in shell.look("list")
     listed = json.loads(shell.look("list", "clicks_per_user", "--format", "json"))
     assert {row["store"] for row in listed} == {"clicks"}
     assert sum(row["rows"] for row in listed) == 5

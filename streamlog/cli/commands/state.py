@@ -12,6 +12,7 @@ from streamlog.cli.command import Group, invocation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamlog.cli.known_versions import KnownVersions
     from streamlog.cli.state_rows import Look
 
 FORMATS = ("text", "json", "csv")
@@ -40,7 +41,15 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
 def _look(pipeline: str, state: Path | None, cluster: str | None) -> Look:
     from streamlog.cli.state_rows import open_look
 
-    return open_look(pipeline, state, cluster, invocation().settings)
+    return open_look(pipeline, state, cluster, invocation().settings, _known())
+
+
+def _known() -> KnownVersions:
+    from streamlog.cli.known_versions import ask_versions
+    from streamlog.cli.loop import run_async
+
+    given = invocation()
+    return run_async(lambda: ask_versions(given.settings), verbosity=given.verbosity)
 
 
 def _form(form: str | None) -> str:
@@ -57,7 +66,7 @@ def list_stores(
     from streamlog.cli.state_rows import pipelines_table, stores_table, write_rows
 
     if pipeline is None:
-        table = pipelines_table(state, cluster, invocation().settings)
+        table = pipelines_table(state, cluster, invocation().settings, _known())
     else:
         table = stores_table(_look(pipeline, state, cluster))
     write_rows(table, _form(form))

@@ -83,7 +83,7 @@ async def standing_of(client: Client, plan: Plan) -> Standing:
     admin = Admin(client)
     group = (await admin.describe_groups([plan.name])).get(plan.name)
     committed = await admin.group_offsets(plan.name)
-    subs = {key.topic: _sub_topology(plan.name, key.topic) for key in committed}
+    subs = {key.topic: sub_topology_of(plan.name, key.topic) for key in committed}
     logs = {f"{plan.name}.{sub}.changelog": sub for sub in subs.values()}
     there = await admin.describe_topics(sorted(logs))
     partitions = [
@@ -115,8 +115,8 @@ async def standing_of(client: Client, plan: Plan) -> Standing:
     )
 
 
-def _sub_topology(name: str, topic: str) -> str:
-    """The name of the sub-topology that reads a topic."""
+def sub_topology_of(name: str, topic: str) -> str:
+    """Returns the name of the sub-topology that reads a topic; a source's is the topic's."""
     if topic.startswith(f"{name}.") and topic.endswith(".repartition"):
         return topic.removeprefix(f"{name}.").removesuffix(".repartition")
     return topic

@@ -35,6 +35,7 @@ from streamlog.doors import WorkerThreads
 from streamlog.processing.replay.comparing import compare_outputs, fill, find_sides, pairs_of
 from streamlog.processing.replay.corrections import Corrections
 from streamlog.processing.replay.diff import Part
+from streamlog.processing.replay.dropping import note_of_former
 from streamlog.processing.replay.errors import NoVersionError, VersionRefusedError
 from streamlog.processing.replay.offsets import flat, further, nested
 from streamlog.processing.replay.reach import kind_of
@@ -158,8 +159,7 @@ async def swap(
                 hint="Stop its workers and swap again",
             )
         corrections = await _correct(client, after, tombstones=tombstones)
-        swapped = Live(runs_as=name, retired=(*live.retired, live.runs_as))
-        await write_registry(client, live_record(pipeline.name, swapped))
+        await _take_place(client, pipeline.name, live, name)
         return Swapped(name=name, former=live.runs_as, corrections=corrections)
 
 
@@ -256,6 +256,18 @@ async def _catch_up(
 async def _announce(client: Client, pipeline: Pipeline[..., object], live: Live, name: str) -> None:
     announced = Live(runs_as=live.runs_as, retired=live.retired, swapping_to=name)
     await write_registry(client, live_record(pipeline.name, announced))
+
+
+async def _take_place(client: Client, pipeline: str, live: Live, name: str) -> None:
+    """Makes a version the live one."""
+    retired = (*(each for each in live.retired if each != name), live.runs_as)
+    records = [live_record(pipeline, Live(runs_as=name, retired=retired))]
+    if live.runs_as == pipeline:
+        # Its code goes with the edit: what it leaves behind is noted for whoever drops it.
+        registry = await read_registry(client)
+        note = await note_of_former(client, pipeline, registry)
+        records.append(version_record(pipeline, note))
+    await write_registry(client, *records)
 
 
 def _without_swap(live: Live) -> Live:
