@@ -14,7 +14,7 @@ from streamlog.config import did_you_mean, state_folder
 from streamlog.errors import NotFoundError, UsageError
 from streamlog.processing.replay.versions import resolve
 from streamlog.processing.rewind.outline import Outline, decode_outline, outline_of
-from streamlog.processing.state.history import HistoryLimits, history_limits
+from streamlog.processing.state.retention import Retention, retention_of
 from streamlog.processing.state.view import open_view, task_folders
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class PipelineHere:
 
     outline: Outline
     folder: Path
-    limits: HistoryLimits | None
+    retention: Retention | None
     """Known only from its file."""
 
 
@@ -82,7 +82,7 @@ def find_pipeline(
     if pipeline is not None:
         plan = pipeline.plan(registry.naming(pipeline.name))
         return PipelineHere(
-            outline_of(plan), home / cluster / plan.name, history_limits(plan.options)
+            outline_of(plan), home / cluster / plan.name, retention_of(plan.options)
         )
     folder = home / cluster / resolve(registry, name).name
     outline = outline_here(folder)

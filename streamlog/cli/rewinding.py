@@ -14,9 +14,9 @@ from streamlog.doors import SystemClock, WorkerThreads
 from streamlog.processing.dsl.windowed import utc
 from streamlog.processing.replay.registry_topic import read_registry
 from streamlog.processing.rewind.rewinder import (
-    Surroundings,
+    RewindWorld,
     execute_rewind,
-    out_of_reach,
+    impossible,
     plan_rewind,
 )
 
@@ -76,12 +76,12 @@ async def run_rewind(command: Command) -> int:
         home = state_home(command.state, command.settings)
         registry = await read_registry(client)
         here = find_pipeline(command.target, pipeline, home, cluster, registry)
-        around = Surroundings(
+        around = RewindWorld(
             client=client,
             clock=SystemClock(),
             threads=WorkerThreads(STATE_THREADS),
             folder=here.folder,
-            limits=here.limits,
+            retention=here.retention,
         )
         if command.execute:
             decision = await execute_rewind(
@@ -102,8 +102,8 @@ def _say(command: Command, decision: Decision) -> None:
         if is_file(command.target):
             again = f"streamlog run {command.target}{command.where}"
         note(f"{tasks}. Go on from there: {again}" if moved else tasks)
-    elif decision.out_of_reach:
-        error = out_of_reach(decision.out_of_reach)
+    elif not decision.possible:
+        error = impossible(decision)
         note(f"Not possible as it is: {error.message}. {error.hint}")
     else:
         again = " --rebuild" if command.rebuild else ""

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from streamlog.processing.rewind.outline import Outline
     from streamlog.processing.rewind.procedure import GroupOffsets, Step
     from streamlog.processing.rewind.target import Target
-    from streamlog.processing.state.history import HistoryLimits
+    from streamlog.processing.state.retention import Retention
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ LOOK_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class RewindWorld:
     """The world, as a rewind sees it."""
 
     client: Client
@@ -80,7 +80,7 @@ class Surroundings:
     threads: Threads
     folder: Path
     """The pipeline's state folder, on this cluster."""
-    limits: HistoryLimits | None = None
+    retention: Retention | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Layout:
 
 
 async def plan_rewind(
-    around: Surroundings, outline: Outline, target: Target, *, rebuild: bool = False
+    around: RewindWorld, outline: Outline, target: Target, *, rebuild: bool = False
 ) -> Decision:
     """Returns what a rewind would do, from what is on this machine now; changes nothing.
 
@@ -109,12 +109,19 @@ async def plan_rewind(
             nothing = [KeptCheckpoint(TaskMeta(), 0, 0)]
             checkpoints = view.checkpoints() if view is not None else nothing
             rows = view.size()[0] if view is not None else 0
-        pasts[name] = TaskPast(checkpoints=checkpoints, log_start=start, log_end=end, rows=rows)
+            snapshots = view.snapshots() if view is not None else []
+        pasts[name] = TaskPast(
+            checkpoints=checkpoints,
+            log_start=start,
+            log_end=end,
+            rows=rows,
+            snapshots=[each.checkpoint for each in snapshots],
+        )
     return decide(outline, pasts, target, rebuild=rebuild)
 
 
 async def execute_rewind(
-    around: Surroundings, outline: Outline, target: Target, *, text: str, rebuild: bool = False
+    around: RewindWorld, outline: Outline, target: Target, *, text: str, rebuild: bool = False
 ) -> Decision:
     """Rewinds a pipeline; one that was cut short is finished first.
 
@@ -123,11 +130,11 @@ async def execute_rewind(
         outline: Of the pipeline.
         target: Where to.
         text: The same, as the user wrote it.
-        rebuild: Let tasks whose history does not reach begin anew.
+        rebuild: Let tasks whose history does not reach go to a snapshot, or begin anew.
 
     Raises:
         RefusedError: If the pipeline runs, or somebody begins to run it.
-        HistoryError: If the history does not reach.
+        HistoryError: If the history does not reach, or the log does not hold what has to be read.
     """
     await refuse_if_running(around.client, outline.name, around.folder)
     with RewindLock(around.folder) as lock:
@@ -145,8 +152,8 @@ async def execute_rewind(
                 await rewinding.refuse_remains(target)
                 pasts = await rewinding.pasts()
                 decision = decide(outline, pasts, target, rebuild=rebuild)
-                if decision.out_of_reach:
-                    raise out_of_reach(decision.out_of_reach)
+                if not decision.possible:
+                    raise impossible(decision)
                 identity = uuid.uuid4().hex[:12]
                 host = socket.gethostname()
                 intent = intent_of(decision, outline, id=identity, target=text, host=host)
@@ -157,7 +164,7 @@ async def execute_rewind(
     return decision
 
 
-async def finish_rewind(around: Surroundings) -> None:
+async def finish_rewind(around: RewindWorld) -> None:
     """Finishes a rewind that was cut short here, before a worker joins its group.
 
     Raises:
@@ -178,7 +185,7 @@ async def finish_rewind(around: Surroundings) -> None:
                 await _finish(around, producer, intent)
 
 
-async def _finish(around: Surroundings, producer: Producer, intent: Intent) -> None:
+async def _finish(around: RewindWorld, producer: Producer, intent: Intent) -> None:
     layout = await _layout(around.client, intent.outline)
     rewinding = _Rewinding(around, producer, intent.outline.name, layout)
     try:
@@ -217,21 +224,30 @@ def _runs(group: str, workers: list[str]) -> RefusedError:
     )
 
 
-def out_of_reach(names: list[TaskName]) -> HistoryError:
-    """The error of a rewind that goes too far back."""
+def impossible(decision: Decision) -> HistoryError:
+    """The error of a rewind that goes further back than what is kept."""
+    if decision.out_of_reach:
+        return HistoryError(
+            f"the history of {', '.join(map(str, decision.out_of_reach))} does not reach back so "
+            "far",
+            hint="Go less far back, rewind on the machine that has run these tasks, or have them "
+            "begin with their newest snapshot before that, or the start of their log: --rebuild",
+        )
+    gone = "; ".join(
+        f"{each.name} would go on at offset {each.read_from} of {each.topic}, which begins at "
+        f"{each.log_start}"
+        for each in decision.gone
+    )
     return HistoryError(
-        f"the history of {', '.join(map(str, names))} does not reach back so far",
-        hint="Go less far back, rewind on the machine that has run these tasks, or have them read "
-        "their log again from its start: --rebuild",
+        f"records that have to be read again were deleted: {gone}",
+        hint="Go less far back. Or begin anew with what the log still holds: --to start",
     )
 
 
 class _Rewinding:
     """A rewind under way, with the tasks that it holds."""
 
-    def __init__(
-        self, around: Surroundings, producer: Producer, group: str, layout: Layout
-    ) -> None:
+    def __init__(self, around: RewindWorld, producer: Producer, group: str, layout: Layout) -> None:
         self.opened: dict[TaskName, OpenTask] = {}
         self._around = around
         self._producer = producer
@@ -258,7 +274,7 @@ class _Rewinding:
                     name.partition,
                     identity=self._layout.identities[name],
                     clock=around.clock,
-                    limits=around.limits,
+                    retention=around.retention,
                 )
             )
             try:
@@ -286,6 +302,7 @@ class _Rewinding:
                 log_start=extents[name][0],
                 log_end=extents[name][1],
                 rows=task.store.size()[0],
+                snapshots=[each.checkpoint for each in task.store.snapshots()],
             )
             for name, task in self.opened.items()
         }
@@ -308,7 +325,9 @@ class _Rewinding:
 
     async def carry_out(self, intent: Intent) -> None:
         """Takes all steps."""
-        for step in carry_out(intent, self.opened):
+        steps = carry_out(intent, self.opened)
+        # What a task has to undo is looked up on the way: that may be all of its rows.
+        while (step := await self._around.threads.run(lambda: next(steps, None))) is not None:
             await self._take(step)
 
     async def _take(self, step: Step) -> None:

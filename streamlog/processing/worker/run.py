@@ -33,8 +33,8 @@ from streamlog.client.producer.producer import open_producer
 from streamlog.doors import Clock, SystemClock, WorkerThreads
 from streamlog.errors import StreamlogError, UsageError
 from streamlog.processing.replay.registry_topic import read_registry
-from streamlog.processing.rewind.rewinder import Surroundings, finish_rewind
-from streamlog.processing.state.history import history_limits
+from streamlog.processing.rewind.rewinder import RewindWorld, finish_rewind
+from streamlog.processing.state.retention import retention_of
 from streamlog.processing.worker.assignor import TaskAssignor
 from streamlog.processing.worker.config import CHUNK_RECORDS
 from streamlog.processing.worker.copies import find_copies
@@ -199,12 +199,12 @@ async def _take_part(
     take_overs = TakeOvers(setting, assignor, producer, worker, status, standbys)
     try:
         await finish_rewind(
-            Surroundings(
+            RewindWorld(
                 client=setting.client,
                 clock=setting.clock,
                 threads=setting.threads,
                 folder=setting.state_folder,
-                limits=history_limits(plan.options),
+                retention=retention_of(plan.options),
             )
         )
         group = GroupConfig(

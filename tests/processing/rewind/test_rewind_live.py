@@ -21,7 +21,7 @@ from streamlog.processing.errors import HistoryError
 from streamlog.processing.rewind import rewinder
 from streamlog.processing.rewind.intent import load_intent
 from streamlog.processing.rewind.outline import decode_outline, outline_of
-from streamlog.processing.rewind.rewinder import Surroundings, execute_rewind, plan_rewind
+from streamlog.processing.rewind.rewinder import RewindWorld, execute_rewind, plan_rewind
 from streamlog.processing.rewind.target import Back, Edge, EventTime
 from streamlog.processing.state.store import open_task_store
 from streamlog.processing.state.view import open_view, task_folders
@@ -40,10 +40,10 @@ OUTLINE = outline_of(totals.plan())
 Rows = dict[tuple[str, int], list[tuple[bytes, bytes]]]
 
 
-async def around(there: Cluster) -> Surroundings:
+async def around(there: Cluster) -> RewindWorld:
     described = await there.admin.describe_cluster()
     folder = there.folder / "state" / (described.cluster_id or "") / "totals"
-    return Surroundings(
+    return RewindWorld(
         client=there.client, clock=SystemClock(), threads=WorkerThreads(2), folder=folder
     )
 
