@@ -139,7 +139,7 @@ async def test_a_standby_goes_on_for_a_worker_that_is_killed_with_nothing_to_res
                 await until(lambda: is_warm(here))
                 before = here.restored_records
                 other.kill()
-                await until(lambda: len(here.by_task) == TASKS)
+                await until(lambda: len(here.by_task) == TASKS and not here.restores)
                 assert here.restored_records - before <= RESTORED_MAX
                 await books.send(11, 100)
                 await books.are_read()
