@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from streamlog.cli.beginnings import begins_in
 from streamlog.cli.connection import client_config
 from streamlog.cli.consuming import extents_of
 from streamlog.cli.differences import comparison_as_json, comparison_table, sample_table
@@ -25,7 +26,7 @@ from streamlog.client.client import open_client
 from streamlog.client.values import TopicPartition
 from streamlog.config import state_folder
 from streamlog.doors import WorkerThreads
-from streamlog.errors import NotFoundError, UsageError
+from streamlog.errors import NotFoundError
 from streamlog.processing.errors import RecordFailure
 from streamlog.processing.plan.naming import FIRST, name_of
 from streamlog.processing.replay.comparing import compare_outputs, find_sides
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
 EXIT_DIFFERENT = 1
 """As `diff` says it: 0 for the same, 1 for differences."""
-BOUND_FORMS = "start, @2013-07-01T00:00, @-2h, -1000 or an offset"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,21 +109,6 @@ async def _client(command: Command, brokers: tuple[str, ...]) -> AsyncIterator[C
 
 
 # Replay.
-
-
-def parse_from(text: str, now_ms: int) -> Bound:
-    """Returns where to begin; a range is refused.
-
-    >>> parse_from("-100", now_ms=0)
-    Bound(anchor=<Anchor.END: 'end'>, number=-100)
-    """
-    parsed = parse_offsets(text, now_ms)
-    if parsed.stop is not None:
-        raise UsageError(
-            f"--from {text} says an end as well",
-            hint=f"Say that with --until. --from takes {BOUND_FORMS}",
-        )
-    return parsed.start
 
 
 def parse_until(text: str, now_ms: int) -> Bound:
@@ -223,15 +208,7 @@ async def _offsets(
         # An offset in a stream means nothing in a table; a time does.
         if place.topic in streams or end.anchor is not Anchor.OFFSET
     }
-    if begin is None:
-        return None, ends
-    begins: dict[Input, int] = {}
-    for place in places:
-        extent = extents[place]
-        # Where it begins at the oldest record there is nothing to remember.
-        if place.topic in streams and begin != Bound(Anchor.START):
-            begins[place] = min(max(offset_of(begin, extent), extent.oldest), extent.end)
-    return begins, ends
+    return None if begin is None else begins_in(streams, extents, begin), ends
 
 
 # Diff.
@@ -247,7 +224,14 @@ async def show_diff(command: Command, sample_max: int) -> int:
                 f"there is no version {command.name}", hint=f"Make it: {command.line('')}"
             )
         live = registry.live(command.pipeline.name)
-        sides = await find_sides(client, command.pipeline, live.runs_as, command.version, version)
+        sides = await find_sides(
+            client,
+            command.pipeline,
+            live.runs_as,
+            command.version,
+            version,
+            registry.version(live.runs_as),
+        )
         if not sides.live.has_run:
             raise NotFoundError(
                 f'pipeline "{command.pipeline.name}" has never run here, so there is nothing to '

@@ -224,8 +224,8 @@ def who_reads(group: GroupDescription) -> str:
 def version_of(registry: Registry, group: str) -> Identity | None:
     """Returns which version of a pipeline a group is of; nothing if it is the only one, or none."""
     identity = identify(registry, group)
-    is_alone = identity.version is None and not registry.versions_of(identity.pipeline)
-    return None if is_alone else identity
+    others = registry.versions_of(identity.pipeline).keys() - {group}
+    return None if identity.version is None and not others else identity
 
 
 async def note_version(client: Client, group: str) -> None:
@@ -236,7 +236,7 @@ async def note_version(client: Client, group: str) -> None:
         return
     live = registry.live(identity.pipeline).runs_as
     elsewhere = "" if identity.role is Role.LIVE else f". Live is group {live}"
-    note(f'group "{group}" is pipeline {identity.pipeline}, {identity.in_words}{elsewhere}')
+    note(f'group "{group}" is of pipeline {identity.pipeline} ({identity.in_words}){elsewhere}')
 
 
 def is_pipeline(committed: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:

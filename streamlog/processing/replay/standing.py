@@ -92,7 +92,7 @@ async def standing_of(client: Client, plan: Plan) -> Standing:
         for each in topic.partitions
     ]
     ends: TaskEnds = {}
-    for (topic, _), meta in sorted((await _last_checkpoints(client, partitions)).items()):
+    for (topic, _), meta in sorted((await last_checkpoints(client, partitions)).items()):
         ends.setdefault(logs[topic], []).append(meta)
     writers = {topic for sub in plan.sub_topologies for topic in sub.writer_topics}
     counts = {
@@ -122,7 +122,7 @@ def sub_topology_of(name: str, topic: str) -> str:
     return topic
 
 
-async def _last_checkpoints(
+async def last_checkpoints(
     client: Client, partitions: list[TopicPartition]
 ) -> dict[TopicPartition, TaskMeta]:
     """Returns the newest checkpoint in each changelog; those without one are missing."""

@@ -145,13 +145,14 @@ async def swap(
     """
     async with open_client(ClientConfig(brokers=config.brokers)) as client:
         live, note, sides = await _look(client, pipeline, version)
+        began = (await read_registry(client)).version(live.runs_as)
         name = sides.version_plan.name
         if live.runs_as == name:
             raise VersionRefusedError(f'{name} runs as "{pipeline.name}" already')
         _check_stopped(sides)
         note = await _catch_up(client, pipeline, version, sides, note, config, status)
         await _announce(client, pipeline, live, name)
-        after = await find_sides(client, pipeline, live.runs_as, version, note)
+        after = await find_sides(client, pipeline, live.runs_as, version, note, began)
         if after.live.members or after.live.positions != sides.live.positions:
             await write_registry(client, live_record(pipeline.name, _without_swap(live)))
             raise VersionRefusedError(
@@ -187,7 +188,8 @@ async def _look(
             "what this code makes",
             hint=f"Replay it anew: streamlog replay FILE:{pipeline.name} --as {version} --again",
         )
-    sides = await find_sides(client, pipeline, live.runs_as, version, note)
+    began = registry.version(live.runs_as)
+    sides = await find_sides(client, pipeline, live.runs_as, version, note, began)
     if live.runs_as != name and sides.version.is_drained and not sides.live.is_drained:
         raise VersionRefusedError(
             f"{name} was drained, and the live pipeline was not: what comes next would be late for "

@@ -140,6 +140,11 @@ class Task:
         """Returns the next offset to read of each input; `None`: begin at the log's start."""
         return {self.inputs[0]: self._next or None}
 
+    def begin_at(self, offset: int) -> None:
+        """Begins there: for a task without a checkpoint, whose first one will say so."""
+        assert self._next is None, "a task that has begun goes on where it is"
+        self._move(offset)
+
     @property
     def ledger(self) -> Ledger:
         """What is known of failures beyond the task's life; the worker may give its own."""
