@@ -127,6 +127,21 @@ def outline_here(folder: Path) -> Outline | None:
     return None if newest is None else newest[1]
 
 
+def alike(here: PipelineHere, cluster: Path) -> list[str]:
+    """Returns the names of pipelines with state of a cluster that read what this one reads."""
+    sources = _sources(here.outline)
+    found: list[str] = []
+    for folder in sorted(cluster.glob("*")):
+        outline = outline_here(folder) if folder != here.folder else None
+        if outline is not None and _sources(outline) == sources:
+            found.append(folder.name)
+    return found
+
+
+def _sources(outline: Outline) -> set[str]:
+    return {sub.input_topic for sub in outline.subs if not sub.writers}
+
+
 def nothing_here(name: str, clusters: Iterable[Path]) -> NotFoundError:
     """The error of a pipeline that has no state here; names those that have."""
     known = sorted(

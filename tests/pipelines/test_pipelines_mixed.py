@@ -26,8 +26,9 @@ from streamlog.client.admin.values import NewTopic
 from streamlog.doors import SystemClock, WorkerThreads
 from streamlog.processing.plan.topics import KEPT
 from streamlog.processing.rewind.outline import outline_of
-from streamlog.processing.rewind.rewinder import RewindWorld, execute_rewind
+from streamlog.processing.rewind.rewinder import execute_rewind
 from streamlog.processing.rewind.target import EventTime
+from streamlog.processing.rewind.world import RewindWorld
 from streamlog.processing.state.view import open_view, task_folders
 from streamlog.records.murmur2 import partition_of
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import socket
 import uuid
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,12 +20,11 @@ from streamlog.client.admin.admin import Admin
 from streamlog.client.config import ProducerConfig
 from streamlog.client.errors import ErrorCode, KafkaError
 from streamlog.client.producer.producer import open_producer
-from streamlog.client.values import EARLIEST, LATEST, OffsetAndMetadata, TopicPartition
-from streamlog.errors import NotFoundError, RefusedError
-from streamlog.processing.errors import HistoryError
+from streamlog.client.values import OffsetAndMetadata, TopicPartition
+from streamlog.errors import RefusedError
 from streamlog.processing.rewind.decide import TaskPast, decide
 from streamlog.processing.rewind.intent import forget_intent, load_intent, save_intent
-from streamlog.processing.rewind.locks import RewindLock, running_here
+from streamlog.processing.rewind.locks import RewindLock
 from streamlog.processing.rewind.procedure import (
     ChangeState,
     ForgetIntent,
@@ -39,7 +37,9 @@ from streamlog.processing.rewind.procedure import (
     intent_of,
     was_given_up,
 )
+from streamlog.processing.rewind.refusals import impossible, refuse_if_running, runs, workers_here
 from streamlog.processing.rewind.target import Edge
+from streamlog.processing.rewind.world import extents_of, find_layout
 from streamlog.processing.state.kept import KeptCheckpoint
 from streamlog.processing.state.meta import TaskMeta
 from streamlog.processing.state.store import open_task_store
@@ -51,45 +51,21 @@ from streamlog.processing.worker.placement import TaskName
 from streamlog.processing.worker.status import RestoreFigures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable
 
-    from streamlog.client.client import Client
     from streamlog.client.producer.producer import Producer
-    from streamlog.doors import Clock, Threads
     from streamlog.processing.rewind.decide import Decision
     from streamlog.processing.rewind.intent import Intent
     from streamlog.processing.rewind.outline import Outline
     from streamlog.processing.rewind.procedure import GroupOffsets, Step
     from streamlog.processing.rewind.target import Target
-    from streamlog.processing.state.retention import Retention
+    from streamlog.processing.rewind.world import Layout, RewindWorld
 
 logger = logging.getLogger(__name__)
 
 LOOKS_MAX = 600
 LOOK_INTERVAL_S = 0.1
 """A worker waits for a minute for another process that is just finishing a rewind."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewindWorld:
-    """The world, as a rewind sees it."""
-
-    client: Client
-    clock: Clock
-    threads: Threads
-    folder: Path
-    """The pipeline's state folder, on this cluster."""
-    retention: Retention | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The tasks of a pipeline and where they are on the cluster."""
-
-    inputs: Mapping[TaskName, TopicPartition]
-    changelogs: Mapping[TaskName, TopicPartition]
-    identities: Mapping[TaskName, str]
 
 
 async def plan_rewind(
@@ -100,8 +76,8 @@ async def plan_rewind(
     Local state that is behind its changelog is brought up to it first by the rewind itself, so for
     such a task this tells less than there is.
     """
-    layout = await _layout(around.client, outline)
-    extents = await _extents(around.client, layout)
+    layout = await find_layout(around.client, outline)
+    extents = await extents_of(around.client, layout)
     pasts: dict[TaskName, TaskPast] = {}
     for name, (start, end) in extents.items():
         home = around.folder / name.sub_topology / str(name.partition)
@@ -139,13 +115,13 @@ async def execute_rewind(
     await refuse_if_running(around.client, outline.name, around.folder)
     with RewindLock(around.folder) as lock:
         lock.take()
-        if workers := running_here(around.folder):
-            raise _runs(outline.name, [f"process {pid} on this machine" for pid in workers])
+        if workers := workers_here(around.folder):
+            raise runs(outline.name, workers)
         async with open_producer(around.client, ProducerConfig()) as producer:
             intent = load_intent(around.folder)
             if intent is not None:
                 await _finish(around, producer, intent)
-            layout = await _layout(around.client, outline)
+            layout = await find_layout(around.client, outline)
             rewinding = _Rewinding(around, producer, outline.name, layout)
             try:
                 await rewinding.open(layout.inputs)
@@ -186,7 +162,7 @@ async def finish_rewind(around: RewindWorld) -> None:
 
 
 async def _finish(around: RewindWorld, producer: Producer, intent: Intent) -> None:
-    layout = await _layout(around.client, intent.outline)
+    layout = await find_layout(around.client, intent.outline)
     rewinding = _Rewinding(around, producer, intent.outline.name, layout)
     try:
         await rewinding.open(TaskName(each.sub_topology, each.partition) for each in intent.tasks)
@@ -201,47 +177,6 @@ async def _finish(around: RewindWorld, producer: Producer, intent: Intent) -> No
             await rewinding.carry_out(intent)
     finally:
         rewinding.close()
-
-
-async def refuse_if_running(client: Client, group: str, folder: Path) -> None:
-    """Refuses to go on if somebody works with the pipeline, and says who.
-
-    Raises:
-        RefusedError: If so.
-    """
-    members = (await Admin(client).describe_groups([group]))[group].members
-    workers = [f"{each.client_id} at {each.client_host.lstrip('/')}" for each in members]
-    if not workers:
-        workers = [f"process {pid} on this machine" for pid in running_here(folder)]
-    if workers:
-        raise _runs(group, workers)
-
-
-def _runs(group: str, workers: list[str]) -> RefusedError:
-    return RefusedError(
-        f'pipeline "{group}" is running: {", ".join(workers)}',
-        hint="Stop it first. A worker that was killed counts for some seconds more",
-    )
-
-
-def impossible(decision: Decision) -> HistoryError:
-    """The error of a rewind that goes further back than what is kept."""
-    if decision.out_of_reach:
-        return HistoryError(
-            f"the history of {', '.join(map(str, decision.out_of_reach))} does not reach back so "
-            "far",
-            hint="Go less far back, rewind on the machine that has run these tasks, or have them "
-            "begin with their newest snapshot before that, or the start of their log: --rebuild",
-        )
-    gone = "; ".join(
-        f"{each.name} would go on at offset {each.read_from} of {each.topic}, which begins at "
-        f"{each.log_start}"
-        for each in decision.gone
-    )
-    return HistoryError(
-        f"records that have to be read again were deleted: {gone}",
-        hint="Go less far back. Or begin anew with what the log still holds: --to start",
-    )
 
 
 class _Rewinding:
@@ -295,7 +230,7 @@ class _Rewinding:
 
     async def pasts(self) -> dict[TaskName, TaskPast]:
         """Returns what there is to know of the tasks, now that nobody else writes."""
-        extents = await _extents(self._around.client, self._layout)
+        extents = await extents_of(self._around.client, self._layout)
         return {
             name: TaskPast(
                 checkpoints=task.store.checkpoints(),
@@ -365,7 +300,7 @@ class _Rewinding:
         except KafkaError as error:
             if error.code is not ErrorCode.NON_EMPTY_GROUP:
                 raise
-            raise _runs(self._group, ["somebody has just joined its group"]) from error
+            raise runs(self._group, ["somebody has just joined its group"]) from error
 
     async def put_group_right(self, decision: Decision) -> None:
         """Moves the group to where the state is, in tasks that stay where they are."""
@@ -380,43 +315,3 @@ class _Rewinding:
             if entry.offset != choice.read_from or not tells_of(entry.metadata, note):
                 wanted[at] = OffsetAndMetadata(choice.read_from, format_note(note))
         await self._admin.alter_group_offsets(self._group, wanted)
-
-
-async def _layout(client: Client, outline: Outline) -> Layout:
-    """Finds the pipeline's topics.
-
-    Raises:
-        NotFoundError: If one is missing.
-    """
-    found = await Admin(client).describe_topics(outline.topics)
-    inputs: dict[TaskName, TopicPartition] = {}
-    changelogs: dict[TaskName, TopicPartition] = {}
-    identities: dict[TaskName, str] = {}
-    for sub in outline.subs:
-        for topic in (sub.input_topic, sub.changelog_topic):
-            if topic not in found:
-                raise NotFoundError(
-                    f'topic "{topic}" of pipeline "{outline.name}" does not exist',
-                    hint="Has the pipeline ever run on this cluster? See: streamlog topic list",
-                )
-        for number in range(len(found[sub.input_topic].partitions)):
-            name = TaskName(sub.name, number)
-            inputs[name] = TopicPartition(sub.input_topic, number)
-            changelogs[name] = TopicPartition(sub.changelog_topic, number)
-            identities[name] = found[sub.changelog_topic].topic_id
-    return Layout(inputs, changelogs, identities)
-
-
-async def _extents(client: Client, layout: Layout) -> dict[TaskName, tuple[int, int]]:
-    """Returns where the input of each task begins and ends."""
-    admin = Admin(client)
-    places = list(layout.inputs.values())
-    starts = await admin.list_offsets(dict.fromkeys(places, EARLIEST))
-    ends = await admin.list_offsets(dict.fromkeys(places, LATEST))
-    extents: dict[TaskName, tuple[int, int]] = {}
-    for name, at in layout.inputs.items():
-        start, end = starts[at], ends[at]
-        assert start is not None
-        assert end is not None
-        extents[name] = (start.offset, end.offset)
-    return extents

@@ -33,7 +33,8 @@ from streamlog.client.producer.producer import open_producer
 from streamlog.doors import Clock, SystemClock, WorkerThreads
 from streamlog.errors import StreamlogError, UsageError
 from streamlog.processing.replay.registry_topic import read_registry
-from streamlog.processing.rewind.rewinder import RewindWorld, finish_rewind
+from streamlog.processing.rewind.rewinder import finish_rewind
+from streamlog.processing.rewind.world import RewindWorld
 from streamlog.processing.state.retention import retention_of
 from streamlog.processing.worker.assignor import TaskAssignor
 from streamlog.processing.worker.config import CHUNK_RECORDS
