@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# As many processes as there are cores share the suite; one is enough for tests that are named.
+# Several processes share the suite (tests/distribution.py); one is enough for files that are named.
 PROCESSES ?= $(if $(findstring .py,$(ARGS)),0,auto)
 
 .DEFAULT_GOAL := help

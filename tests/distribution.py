@@ -1,8 +1,9 @@
 """How `make test` shares the tests out between processes (pytest-xdist); a plain `pytest` has one.
 
-A process gets whole files, so that what a module's tests share is set up once, and all of
-`tests/interop` is one piece, since one Apache Kafka serves it. Pieces with the most slow tests go
-out first: what is left for the end is short, and no process waits long for the other.
+There is a process for each core and one more, since some tests wait for others' clocks. It gets
+whole files, so that what a module's tests share is set up once, and all of `tests/interop` is one
+piece, since one Apache Kafka serves it. Pieces with the most slow tests go out first: what is left
+for the end is short, and no process waits long for another.
 
 Anything that a test takes of the machine must be its own: folders of pytest's, and ports that the
 system gives out or that come from `free_ports.py`.
@@ -10,6 +11,7 @@ system gives out or that come from `free_ports.py`.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 TOGETHER = ("tests/interop/",)
 """Folders whose tests must not run in two processes at once."""
+CORES_MAX = 7
+"""There are not pieces enough for more, and each process collects all tests for itself."""
 
 # A busy machine is no finding: no test fails because something took long.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,6 +35,11 @@ def piece_of(node_id: str) -> str:
     """What a test is given out with."""
     file = node_id.split("::", 1)[0]
     return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return min(len(os.sched_getaffinity(0)), CORES_MAX) + 1
 
 
 @pytest.hookimpl(optionalhook=True)
