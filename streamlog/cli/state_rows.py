@@ -17,7 +17,9 @@ from streamlog.config import did_you_mean
 from streamlog.errors import NotFoundError, UsageError
 from streamlog.processing.dsl.windowed import utc
 from streamlog.processing.state.readable import DECISIONS, read_store, stores_of
+from streamlog.processing.state.snapshots import find_snapshots
 from streamlog.processing.state.view import open_view, task_folders
+from streamlog.processing.worker.left_here import states_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,7 +102,7 @@ def pipelines_table(
     table = Table(
         [
             *("CLUSTER", "PIPELINE", "VERSION", "ROLE"),
-            *("TASKS", "ROWS", "BYTES", "LAST-CHECKPOINT"),
+            *("TASKS", "ROWS", "BYTES", "LAST-CHECKPOINT", "SNAPSHOTS", "SNAPSHOT-BYTES"),
         ]
     )
     home = state_home(state, settings)
@@ -110,6 +112,7 @@ def pipelines_table(
         views = [
             (*view.size(), view.about.time_ms) for _, view in Look(folder.name, folder).tasks()
         ]
+        copies = [each for *_, at in task_folders(folder) for each in find_snapshots(at)]
         identity = known.identify(folder)
         table.rows.append(
             [
@@ -118,7 +121,9 @@ def pipelines_table(
                 len(views),
                 sum(rows for rows, _, _ in views),
                 sum(size for _, size, _ in views),
-                _instant(max((at for _, _, at in views), default=0) or None),
+                instant(max((at for _, _, at in views), default=0) or None),
+                len(copies),
+                sum(each.size_bytes for each in copies),
             ]
         )
     return table
@@ -126,16 +131,17 @@ def pipelines_table(
 
 def stores_table(look: Look) -> Table:
     """Returns the stores of a pipeline's tasks."""
-    table = Table(["TASK", "STORE", "ROWS", "CHECKPOINT", "TAKEN-AT", "LAYOUT"])
+    table = Table(["TASK", "STORE", "ROWS", "CHECKPOINT", "TAKEN-AT", "USED-BY", "LAYOUT"])
+    used = {str(each.task): each.used_by for each in states_here(look.folder)}
     for task, view in look.tasks():
         about = view.about
         for store in stores_of(about.meta.layout):
             count = view.count(store.identity)
             if store.name == DECISIONS and not count:
                 continue
-            moment = _instant(about.time_ms or None)
-            row: list[Cell] = [task, store.name, count, about.meta.sequence, moment, store.layout]
-            table.rows.append(row)
+            moment = instant(about.time_ms or None)
+            row: list[Cell] = [task, store.name, count, about.meta.sequence, moment]
+            table.rows.append([*row, used.get(task), store.layout])
     return table
 
 
@@ -231,14 +237,14 @@ def _cells(task: str, row: ReadableRow) -> Sequence[Cell]:
         task,
         row.store,
         row.key,
-        _instant(row.start_ms),
-        _instant(row.end_ms),
-        " ".join([*(str(_instant(each)) for each in row.times_ms), row.rest]).strip() or None,
+        instant(row.start_ms),
+        instant(row.end_ms),
+        " ".join([*(str(instant(each)) for each in row.times_ms), row.rest]).strip() or None,
         value,
     ]
 
 
-def _instant(time_ms: int | None) -> str | None:
+def instant(time_ms: int | None) -> str | None:
     """A moment as RFC 3339 has it, in UTC."""
     if time_ms is None:
         return None

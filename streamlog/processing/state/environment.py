@@ -16,7 +16,7 @@ from streamlog.doors import Clock, SystemClock
 from streamlog.processing.state import about, history
 from streamlog.processing.state.about import compare_layouts, names_from, translated
 from streamlog.processing.state.retention import Retention
-from streamlog.processing.state.snapshots import find_snapshots, remove_snapshots
+from streamlog.processing.state.snapshots import remove_every
 from streamlog.processing.state.stored_rows import StoredRows
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class StoreEnvironment(StoredRows):
             return []
 
         self._give_up_copying()
-        remove_snapshots(find_snapshots(self.folder))
+        remove_every(self.folder)
         self._transact(write)
 
     # What the state belongs to.

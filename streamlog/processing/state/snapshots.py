@@ -158,6 +158,7 @@ class SnapshotWriter:
         with self._copy.begin(write=True) as txn:
             if batch:
                 txn.cursor(self._rows).putmulti(batch, append=True)
+            if len(batch) == STEP_ROWS or size >= STEP_BYTES:
                 return False
             txn.put(about.IDENTITY, self._now.identity, db=self._about)
             about.put_number(txn, self._about, about.TIME, self._now.time_ms)
@@ -279,6 +280,12 @@ def remove_snapshots(snapshots: Iterable[Snapshot]) -> None:
     """Removes snapshots for good."""
     for each in snapshots:
         each.path.unlink(missing_ok=True)
+
+
+def remove_every(home: Path) -> None:
+    """Removes all that is in a task's folder of snapshots, also what cannot be read."""
+    for path in (home / FOLDER).glob("*"):
+        path.unlink(missing_ok=True)
 
 
 def beyond(snapshots: Iterable[Snapshot], limits: SnapshotLimits) -> list[Snapshot]:

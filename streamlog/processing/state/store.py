@@ -32,6 +32,7 @@ from streamlog.processing.state.snapshots import (
     SnapshotWriter,
     beyond,
     find_snapshots,
+    remove_every,
     remove_snapshots,
     remove_torn,
     rows_bytes,
@@ -237,7 +238,7 @@ class TaskStore(RewindableStore):
         limits = self._retention.snapshots
         if self._snapshot_looked_ms is None:
             if not limits.kept:
-                remove_snapshots(find_snapshots(self.folder))
+                remove_every(self.folder)
             newest = next((each.checkpoint.time_ms for each in self.snapshots()), 0)
             self._snapshot_looked_ms = max(newest, self.about.since_ms)
         return limits.is_due(self.about.time_ms, self._snapshot_looked_ms)
