@@ -119,7 +119,7 @@ async def compare_outputs(
     found: list[Comparison] = []
     for live_topic, topic in sides.topics():
         comparison = Comparison(live_topic, topic, sides.part(live_topic, topic))
-        with open_result_table() as table:
+        async with open_result_table(threads) as table:
             # A row holds until the next, so what one side alone has read by now must not count.
             is_rows = kind_of(sides.version_plan, topic).kind is Kind.ROWS
             await fill(

@@ -312,7 +312,7 @@ async def _write(
     client: Client, sides: Sides, live_topic: str, topic: str, corrections: Corrections
 ) -> None:
     threads = WorkerThreads(THREADS)
-    with open_result_table() as table:
+    async with open_result_table(threads) as table:
         await fill(client, threads, table, sides, (live_topic, topic))
         records = _records(table, corrections)
         async with open_producer(client, ProducerConfig()) as producer:

@@ -111,7 +111,9 @@ async def run_worker(
             status.of(name).phase = "failed"
             status.of(name).failures += 1
             error = first_of(error)
-            logger.error('pipeline "%s" has stopped: %s', name, error)
+            # What to do about it is said when all have ended.
+            what = error.message if isinstance(error, StreamlogError) else error
+            logger.error('pipeline "%s" has stopped: %s', name, what)
             failures.append(error)
 
     # What is wrong with one is said before any has begun.
@@ -265,7 +267,7 @@ async def _settle(
     """Finds and creates the topics, and settles where the state lives."""
     admin = Admin(client)
     cluster = await admin.describe_cluster()
-    await refuse_to_leave_behind(admin, plan)
+    await refuse_to_leave_behind(client, plan)
     names = (*plan.source_topics, *plan.table_topics)
     sources = await find_sources(admin, names, config.awaited - {*plan.output_topics})
     topics = await ensure_topics(admin, plan.topic_specs(sources.partition_counts))
