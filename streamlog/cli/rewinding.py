@@ -139,7 +139,11 @@ def _said_planned(command: Command, decision: Decision) -> str:
             f"Nothing was changed: {moved} of {len(decision.choices)} tasks would go back. "
             f"Do it: {again}"
         )
-    absent = [str(each.name) for each in decision.choices if not each.now.sequence]
+    absent = [
+        str(each.name)
+        for each in decision.choices
+        if not each.now.sequence and each.log_end > each.log_start
+    ]
     if absent and command.to is not Edge.START:
         return (
             f"There is no state here of {', '.join(absent)}. What they had come to is restored "
