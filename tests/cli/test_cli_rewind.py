@@ -20,6 +20,7 @@ from streamlog.client.config import ClientConfig
 from streamlog.client.values import TopicPartition
 from streamlog.errors import UsageError
 from streamlog.processing.rewind.target import Back, ClockTime, Edge, EventTime, Target
+from streamlog.processing.worker.left_here import states_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -267,14 +268,15 @@ def test_while_it_runs_it_is_said_who_runs_it(shell: Shell) -> None:
     worker = subprocess.Popen([*COMMAND, "run", str(shell.file), *broker])
     try:
         deadline = time.monotonic() + 30
-        tasks = 0
-        while tasks < 2 and time.monotonic() < deadline:
-            listed = json.loads(shell.look("list", "clicks_per_user", "--format", "json"))
-            tasks = sum(row["used_by"] is not None for row in listed)
+        (folder,) = shell.state.glob("*/clicks_per_user")
+        while time.monotonic() < deadline:
+            if {each.holder for each in states_here(folder)} == {worker.pid}:
+                break
         shell.rewind("clicks_per_user", "--to", "start")
         assert f"it is running, process {worker.pid} on " in shell.err
         shell.rewind("clicks_per_user", "--to", "start", "--execute", code=5)
         assert f"is running: process {worker.pid} on " in shell.err
+        listed = json.loads(shell.look("list", "clicks_per_user", "--format", "json"))
         assert {row["used_by"] for row in listed} == {f"process {worker.pid}"}
         assert shell.look("drop", "clicks_per_user").count("\n") == 1
         assert "all state here is in use" in shell.err

@@ -18,7 +18,8 @@ import fcntl
 import logging
 import os
 import shutil
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from streamlog.errors import StreamlogError
 from streamlog.processing.errors import StateInUseError
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
     from streamlog.processing.state.retention import Retention
 
 logger = logging.getLogger(__name__)
+
+LOOKS_MAX: Final = 10
+LOOK_INTERVAL_S: Final = 0.005
+"""Whoever asks whether a state has an owner holds its lock for a moment."""
 
 
 class TaskStore(RewindableStore):
@@ -288,15 +293,13 @@ def open_task_store(
     home = folder / sub_topology / str(partition)
     home.mkdir(parents=True, exist_ok=True)
     lock = os.open(home / "owner.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _is_locked_by_us(lock):
         owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
         raise StateInUseError(
             f"the state in {home} is in use by process {owner}",
             hint="Wait until that worker has ended, or name another folder: --state DIR",
-        ) from None
+        )
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     try:
@@ -311,6 +314,19 @@ def open_task_store(
         store.close()
         raise
     return store
+
+
+def _is_locked_by_us(lock: int) -> bool:
+    """Takes the owner's lock, if it is free but for those who look whether it is."""
+    for look in range(LOOKS_MAX):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if look < LOOKS_MAX - 1:
+                time.sleep(LOOK_INTERVAL_S)
+        else:
+            return True
+    return False
 
 
 def remove_task_store(folder: Path, sub_topology: str, partition: int) -> None:
