@@ -18,7 +18,6 @@ import fcntl
 import logging
 import os
 import shutil
-import time
 from typing import TYPE_CHECKING, Final
 
 from streamlog.errors import StreamlogError
@@ -50,9 +49,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOOKS_MAX: Final = 10
-LOOK_INTERVAL_S: Final = 0.005
-"""Whoever asks whether a state has an owner holds its lock for a moment."""
+LOOKS_MAX: Final = 1_000
+"""Some milliseconds: whoever asks whether a state has an owner holds its lock for a moment."""
 
 
 class TaskStore(RewindableStore):
@@ -318,12 +316,11 @@ def open_task_store(
 
 def _is_locked_by_us(lock: int) -> bool:
     """Takes the owner's lock, if it is free but for those who look whether it is."""
-    for look in range(LOOKS_MAX):
+    for _ in range(LOOKS_MAX):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if look < LOOKS_MAX - 1:
-                time.sleep(LOOK_INTERVAL_S)
+            os.sched_yield()
         else:
             return True
     return False
