@@ -36,7 +36,7 @@ from streamlog.processing.replay.offsets import streams_of
 from streamlog.processing.replay.registry_topic import read_registry
 from streamlog.processing.replay.replaying import ReplayRequest, run_version, settle
 from streamlog.processing.replay.swapping import plan_swap, swap
-from streamlog.processing.replay.versions import Role
+from streamlog.processing.replay.versions import Role, refuse_former
 from streamlog.processing.worker.config import RunConfig
 from streamlog.processing.worker.status import RunStatus
 from streamlog.processing.worker.supervisor import supervise
@@ -223,6 +223,7 @@ async def show_diff(command: Command, sample_max: int) -> int:
             raise NoVersionError(
                 f"there is no version {command.name}", hint=f"Make it: {command.line('')}"
             )
+        refuse_former(registry, command.name)
         live = registry.live(command.pipeline.name)
         sides = await find_sides(
             client,

@@ -45,6 +45,7 @@ from streamlog.processing.replay.replaying import run_version
 from streamlog.processing.replay.result import Kind
 from streamlog.processing.replay.result_table import open_result_table
 from streamlog.processing.replay.source import source_digest
+from streamlog.processing.replay.versions import refuse_former
 from streamlog.processing.worker.topics import ensure_topics, find_sources
 
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ async def _look(
             f'"{pipeline.name}" is being swapped for {live.swapping_to}, and that has not ended',
             hint=f"Finish that first: --as {(live.swapping_to or '').rpartition('.')[2]} --swap",
         )
+    refuse_former(registry, name)
     if note.source and source_digest(pipeline) not in ("", note.source):
         raise VersionRefusedError(
             f"{name} was made of other code: its file has changed since, so its state may not be "

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from streamlog.processing.plan.naming import FIRST
+from streamlog.processing.replay.errors import VersionRefusedError
 
 if TYPE_CHECKING:
     from streamlog.processing.replay.registry import Registry
@@ -85,6 +86,22 @@ def _identity(name: str, pipeline: str, role: Role) -> Identity:
     if name != pipeline:
         return Identity(name, pipeline, name.removeprefix(f"{pipeline}."), role)
     return Identity(name, pipeline, None if role is Role.LIVE else FIRST, role)
+
+
+def refuse_former(registry: Registry, name: str) -> None:
+    """Refuses to go on with a version that was live once: its own topics lack what it wrote then.
+
+    Raises:
+        VersionRefusedError: If it was.
+    """
+    identity = identify(registry, name)
+    if identity.role is Role.FORMER:
+        raise VersionRefusedError(
+            f"{name} was live once, and has written the live topics then: what is in its own is "
+            "not all that it says",
+            hint=f"Replay it anew: streamlog replay FILE:{identity.pipeline} --as "
+            f"{identity.version} --again",
+        )
 
 
 def resolve(registry: Registry, typed: str) -> Identity:

@@ -622,6 +622,11 @@ async def test_a_version_that_was_live_once_is_dropped_and_may_be_made_anew(tmp_
         with trio.fail_after(60):
             await swap(EDITED, "v3", it.config(), status)
         assert (await read_registry(it.client)).live("totals").retired == ("totals", "totals.v2")
+        # What it wrote while it was live is not in its own topic: it cannot go on as if it was.
+        with pytest.raises(VersionRefusedError, match="was live once"):
+            await run_replay(it)
+        with pytest.raises(VersionRefusedError, match="was live once"):
+            await run_swap(it)
         await run_replay(it, again=True)
         registry = await read_registry(it.client)
         assert registry.live("totals").retired == ("totals",)
