@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Several processes share the suite (tests/distribution.py); one is enough for files that are named.
+PROCESSES ?= $(if $(findstring .py,$(ARGS)),0,auto)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint types imports bench docs clean
 
 help:
 	@echo "make demo [ARGS=...]   set up .venv and run: streamlog demo ARGS"
-	@echo "make test [ARGS=...]   set up .venv and run the whole test suite"
+	@echo "make test [ARGS=...]   set up .venv and run the whole test suite, or what ARGS name"
 	@echo "make check             ruff, mypy --strict, import contracts, tests"
 	@echo "make bench             the benchmarks, as ratios against their peers"
 	@echo "make docs              build the documentation site"
@@ -31,7 +33,7 @@ demo: setup
 	$(BIN)/streamlog demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check .

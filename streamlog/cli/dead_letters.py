@@ -11,20 +11,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streamlog.cli.output import Table
+from streamlog.client.admin.admin import Admin
 from streamlog.client.consumer.consumer import open_consumer
 from streamlog.client.values import EARLIEST, LATEST, OffsetAndMetadata, TopicPartition
 from streamlog.config import did_you_mean
-from streamlog.errors import NotFoundError
+from streamlog.errors import NotFoundError, RefusedError
 from streamlog.processing.failures.dead_letters import headers_back, read_cause
+from streamlog.processing.failures.policy import dead_letters_of, retry_group
 from streamlog.processing.failures.returning import Letter
+from streamlog.processing.replay.registry_topic import read_registry
+from streamlog.processing.replay.versions import Role, identify, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from streamlog.client.admin.admin import Admin
     from streamlog.client.client import Client
     from streamlog.client.producer.producer import Producer
     from streamlog.processing.failures.returning import Return
+    from streamlog.processing.replay.versions import Identity
 
 SUFFIX = ".dlq"
 POLL_MS = 200
@@ -37,6 +41,8 @@ class Extent:
     """What a topic of dead letters holds, by partition."""
 
     topic: str
+    owner: Identity | None
+    """Which pipeline's or version's; nothing if a topic was named."""
     first: dict[TopicPartition, int]
     end: dict[TopicPartition, int]
     sent: dict[TopicPartition, int]
@@ -45,30 +51,41 @@ class Extent:
     @property
     def group(self) -> str:
         """Remembers what was sent back."""
-        return f"{self.topic}.retry"
+        return retry_group(self.topic)
 
 
-async def find_letters(admin: Admin, name: str) -> Extent:
-    """Finds the dead letters of a pipeline, or of a topic of them.
+async def find_letters(client: Client, name: str) -> Extent:
+    """Finds the dead letters of a pipeline's live version, of another one, or of a topic of them.
 
     Raises:
         NotFoundError: If there are none; names the nearest.
     """
-    found = await admin.describe_topics([name + SUFFIX, name])
-    topic = found.get(name + SUFFIX) or found.get(name)
+    admin = Admin(client)
+    registry = await read_registry(client)
+    meant = resolve(registry, name)
+    wanted = dead_letters_of(meant.name)
+    found = await admin.describe_topics([wanted, name])
+    topic = found.get(wanted) or found.get(name)
     if topic is None:
         every = [each.name for each in await admin.list_topics()]
-        known = [each.removesuffix(SUFFIX) for each in every if each.endswith(SUFFIX)]
+        known = [
+            identify(registry, each.removesuffix(SUFFIX)).called
+            for each in every
+            if each.endswith(SUFFIX)
+        ]
         there = f"There are those of {', '.join(sorted(known))}" if known else "There are none yet"
         raise NotFoundError(
-            f'"{name}" has no dead letters: there is no topic "{name}{SUFFIX}"',
+            f'"{name}" has no dead letters: there is no topic "{wanted}"',
             hint=did_you_mean(name, known) or there,
         )
+    has_own_name = topic.name.endswith(SUFFIX)
+    owner = identify(registry, topic.name.removesuffix(SUFFIX)) if has_own_name else None
     places = [TopicPartition(topic.name, each.partition) for each in topic.partitions]
     first = await admin.list_offsets(dict.fromkeys(places, EARLIEST))
     end = await admin.list_offsets(dict.fromkeys(places, LATEST))
     extent = Extent(
         topic.name,
+        owner,
         {place: at.offset if (at := first[place]) else 0 for place in places},
         {place: at.offset if (at := end[place]) else 0 for place in places},
         {},
@@ -180,6 +197,21 @@ def table_of(back: Return) -> Table:
         sent = max(letter.times_sent for letter in letters)
         table.rows.append([*place, len(letters), min(offsets), max(offsets), sent])
     return table
+
+
+def check_reader(extent: Extent) -> None:
+    """Refuses to send back what nobody would take.
+
+    Raises:
+        RefusedError: If the letters are a former version's.
+    """
+    owner = extent.owner
+    if owner is not None and owner.role is Role.FORMER:
+        raise RefusedError(
+            f"{owner.full} is a former version of {owner.pipeline} and does not run any more: "
+            "nobody would take them",
+            hint=f"The live version has its own: streamlog dlq list {owner.pipeline}",
+        )
 
 
 async def check_destinations(admin: Admin, back: Return) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from streamlog.cli.changed_fields import changes_in_words, shortened, text_of
 from streamlog.cli.output import Table
 from streamlog.processing.dsl.windowed import utc
 from streamlog.processing.replay.diff import ALWAYS, NEVER
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from streamlog.cli.output import Cell
     from streamlog.processing.replay.diff import Comparison, Difference
     from streamlog.processing.replay.result import Result
-
-VALUE_WIDTH = 60
-"""Characters of a value in a table; JSON has all of it."""
 
 
 def comparison_table(found: list[Comparison]) -> Table:
@@ -38,11 +36,11 @@ def comparison_table(found: list[Comparison]) -> Table:
 
 def sample_table(found: list[Comparison]) -> Table:
     """Returns a line for each difference that was kept."""
-    table = Table(["TOPIC", "CHANGE", "KEY", "WINDOW", "LIVE", "VERSION"])
+    table = Table(["TOPIC", "CHANGE", "KEY", "WINDOW", "LIVE → VERSION"])
     for comparison in found:
         for each in comparison.sample:
             row: list[Cell] = [comparison.topic, each.change.value, _text(each.result.key)]
-            table.rows.append([*row, _window(each.result), _short(each.live), _short(each.version)])
+            table.rows.append([*row, _window(each.result), _in_words(each)])
     return table
 
 
@@ -85,13 +83,20 @@ def _value(result: Result | None) -> object:
         return _text(result.value)
 
 
-def _short(result: Result | None) -> str | None:
-    """A value for a table; of a window's result what it is beside its window."""
+def _in_words(difference: Difference) -> str:
+    """What differs; of a result that only one side has, the result."""
+    live, version = difference.live, difference.version
+    if live is not None and version is not None:
+        return changes_in_words(_content(live), _content(version))
+    return shortened(text_of(_content(difference.result)))
+
+
+def _content(result: Result) -> object:
+    """A result's value; of a window's result what it is beside its window."""
     value = _value(result)
     if isinstance(value, dict) and value.keys() == {"start", "end", "value"}:
-        value = value["value"]
-    text = value if isinstance(value, str | None) else json.dumps(value, ensure_ascii=False)
-    return text if text is None or len(text) <= VALUE_WIDTH else f"{text[: VALUE_WIDTH - 1]}…"
+        return value["value"]
+    return value
 
 
 def _window(result: Result) -> str:

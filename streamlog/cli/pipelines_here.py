@@ -12,8 +12,9 @@ import msgspec
 
 from streamlog.config import did_you_mean, state_folder
 from streamlog.errors import NotFoundError, UsageError
+from streamlog.processing.replay.versions import resolve
 from streamlog.processing.rewind.outline import Outline, decode_outline, outline_of
-from streamlog.processing.state.history import HistoryLimits, history_limits
+from streamlog.processing.state.retention import Retention, retention_of
 from streamlog.processing.state.view import open_view, task_folders
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class PipelineHere:
 
     outline: Outline
     folder: Path
-    limits: HistoryLimits | None
+    retention: Retention | None
     """Known only from its file."""
 
 
@@ -81,13 +82,12 @@ def find_pipeline(
     if pipeline is not None:
         plan = pipeline.plan(registry.naming(pipeline.name))
         return PipelineHere(
-            outline_of(plan), home / cluster / plan.name, history_limits(plan.options)
+            outline_of(plan), home / cluster / plan.name, retention_of(plan.options)
         )
-    runs_as = registry.live(name).runs_as
-    folder = home / cluster / runs_as
+    folder = home / cluster / resolve(registry, name).name
     outline = outline_here(folder)
     if outline is None:
-        raise _nothing_here(name, [home / cluster])
+        raise nothing_here(name, [home / cluster])
     return PipelineHere(outline, folder, None)
 
 
@@ -101,7 +101,7 @@ def find_state(name: str, home: Path) -> Path:
     clusters = sorted(each for each in home.glob("*") if each.is_dir())
     found = [each / name for each in clusters if task_folders(each / name)]
     if not found:
-        raise _nothing_here(name, clusters)
+        raise nothing_here(name, clusters)
     if len(found) > 1:
         names = ", ".join(each.parent.name for each in found)
         raise UsageError(
@@ -127,7 +127,23 @@ def outline_here(folder: Path) -> Outline | None:
     return None if newest is None else newest[1]
 
 
-def _nothing_here(name: str, clusters: Iterable[Path]) -> NotFoundError:
+def alike(here: PipelineHere, cluster: Path) -> list[str]:
+    """Returns the names of pipelines with state of a cluster that read what this one reads."""
+    sources = _sources(here.outline)
+    found: list[str] = []
+    for folder in sorted(cluster.glob("*")):
+        outline = outline_here(folder) if folder != here.folder else None
+        if outline is not None and _sources(outline) == sources:
+            found.append(folder.name)
+    return found
+
+
+def _sources(outline: Outline) -> set[str]:
+    return {sub.input_topic for sub in outline.subs if not sub.writers}
+
+
+def nothing_here(name: str, clusters: Iterable[Path]) -> NotFoundError:
+    """The error of a pipeline that has no state here; names those that have."""
     known = sorted(
         {each.name for cluster in clusters for each in cluster.glob("*") if task_folders(each)}
     )

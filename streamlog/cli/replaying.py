@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from streamlog.cli.beginnings import begins_in
 from streamlog.cli.connection import client_config
 from streamlog.cli.consuming import extents_of
 from streamlog.cli.differences import comparison_as_json, comparison_table, sample_table
@@ -25,9 +26,9 @@ from streamlog.client.client import open_client
 from streamlog.client.values import TopicPartition
 from streamlog.config import state_folder
 from streamlog.doors import WorkerThreads
-from streamlog.errors import NotFoundError, UsageError
+from streamlog.errors import NotFoundError
 from streamlog.processing.errors import RecordFailure
-from streamlog.processing.plan.naming import beside
+from streamlog.processing.plan.naming import FIRST, name_of
 from streamlog.processing.replay.comparing import compare_outputs, find_sides
 from streamlog.processing.replay.dropping import drop_version
 from streamlog.processing.replay.errors import NoVersionError
@@ -35,6 +36,7 @@ from streamlog.processing.replay.offsets import streams_of
 from streamlog.processing.replay.registry_topic import read_registry
 from streamlog.processing.replay.replaying import ReplayRequest, run_version, settle
 from streamlog.processing.replay.swapping import plan_swap, swap
+from streamlog.processing.replay.versions import Role, refuse_former
 from streamlog.processing.worker.config import RunConfig
 from streamlog.processing.worker.status import RunStatus
 from streamlog.processing.worker.supervisor import supervise
@@ -46,13 +48,13 @@ if TYPE_CHECKING:
     from streamlog.cli.pipeline_file import AnyPipeline
     from streamlog.client.client import Client
     from streamlog.config import Settings
+    from streamlog.processing.replay.dropping import DropPlan
     from streamlog.processing.replay.registry import Version
     from streamlog.processing.replay.swapping import Swapped, SwapPlan
     from streamlog.processing.worker.span import Input
 
 EXIT_DIFFERENT = 1
 """As `diff` says it: 0 for the same, 1 for differences."""
-BOUND_FORMS = "start, @2013-07-01T00:00, @-2h, -1000 or an offset"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ class Command:
     @property
     def name(self) -> str:
         """The version's whole name."""
-        return beside(self.pipeline.name, self.version).name
+        return name_of(self.pipeline.name, self.version)
 
     def line(self, rest: str) -> str:
         """A command line about this version."""
@@ -107,21 +109,6 @@ async def _client(command: Command, brokers: tuple[str, ...]) -> AsyncIterator[C
 
 
 # Replay.
-
-
-def parse_from(text: str, now_ms: int) -> Bound:
-    """Returns where to begin; a range is refused.
-
-    >>> parse_from("-100", now_ms=0)
-    Bound(anchor=<Anchor.END: 'end'>, number=-100)
-    """
-    parsed = parse_offsets(text, now_ms)
-    if parsed.stop is not None:
-        raise UsageError(
-            f"--from {text} says an end as well",
-            hint=f"Say that with --until. --from takes {BOUND_FORMS}",
-        )
-    return parsed.start
 
 
 def parse_until(text: str, now_ms: int) -> Bound:
@@ -221,15 +208,7 @@ async def _offsets(
         # An offset in a stream means nothing in a table; a time does.
         if place.topic in streams or end.anchor is not Anchor.OFFSET
     }
-    if begin is None:
-        return None, ends
-    begins: dict[Input, int] = {}
-    for place in places:
-        extent = extents[place]
-        # Where it begins at the oldest record there is nothing to remember.
-        if place.topic in streams and begin != Bound(Anchor.START):
-            begins[place] = min(max(offset_of(begin, extent), extent.oldest), extent.end)
-    return begins, ends
+    return None if begin is None else begins_in(streams, extents, begin), ends
 
 
 # Diff.
@@ -244,8 +223,16 @@ async def show_diff(command: Command, sample_max: int) -> int:
             raise NoVersionError(
                 f"there is no version {command.name}", hint=f"Make it: {command.line('')}"
             )
+        refuse_former(registry, command.name)
         live = registry.live(command.pipeline.name)
-        sides = await find_sides(client, command.pipeline, live.runs_as, command.version, version)
+        sides = await find_sides(
+            client,
+            command.pipeline,
+            live.runs_as,
+            command.version,
+            version,
+            registry.version(live.runs_as),
+        )
         if not sides.live.has_run:
             raise NotFoundError(
                 f'pipeline "{command.pipeline.name}" has never run here, so there is nothing to '
@@ -340,6 +327,12 @@ def _show_swapped(command: Command, swapped: Swapped) -> None:
         f'{swapped.name} runs as "{command.pipeline.name}" from now on: '
         f"streamlog run {command.target}"
     )
+    former = swapped.former.removeprefix(f"{command.pipeline.name}.")
+    version = FIRST if swapped.former == command.pipeline.name else former
+    note(
+        "The former version's state and topics stay. When nobody needs them any more: "
+        f"{replace(command, version=version).line('--drop')}"
+    )
 
 
 # Drop.
@@ -356,8 +349,7 @@ async def run_drop(command: Command, *, execute: bool) -> int:
             execute=execute,
         )
     table = Table(["WHAT", "NAME", "RECORDS"])
-    if plan.group:
-        table.rows.append(["group", plan.name, None])
+    table.rows += [["group", group, None] for group in plan.groups]
     for topic, records in plan.topics.items():
         table.rows.append(["topic", topic, records])
     if plan.state is not None:
@@ -369,10 +361,16 @@ async def run_drop(command: Command, *, execute: bool) -> int:
         if plan.members:
             note(f"{plan.name} is running: stop its workers first")
         note(
-            "Nothing was dropped: this is what would go. "
+            f"Nothing was dropped: this is what would go of {_in_words(plan)}. "
             f"Drop it: {command.line('--drop --execute')}"
         )
     return 0
+
+
+def _in_words(plan: DropPlan) -> str:
+    if plan.role is Role.FORMER:
+        return f"a former version of {plan.pipeline}"
+    return f"{plan.name}, which is not live"
 
 
 def now_ms() -> int:

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 from streamlog.cli.connection import open_connection
 from streamlog.cli.embedded import brokers_or_embedded
 from streamlog.cli.output import Table, note, write_table
-from streamlog.cli.pipelines_here import find_pipeline, is_file, load_one, state_home
+from streamlog.cli.pipelines_here import alike, find_pipeline, is_file, load_one, state_home
 from streamlog.doors import SystemClock, WorkerThreads
 from streamlog.processing.dsl.windowed import utc
+from streamlog.processing.errors import HistoryError, NeverRanError
 from streamlog.processing.replay.registry_topic import read_registry
-from streamlog.processing.rewind.rewinder import (
-    Surroundings,
-    execute_rewind,
-    out_of_reach,
-    plan_rewind,
-)
+from streamlog.processing.rewind.refusals import impossible, who_runs
+from streamlog.processing.rewind.rewinder import execute_rewind, plan_rewind
+from streamlog.processing.rewind.target import Edge
+from streamlog.processing.rewind.world import RewindWorld
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from streamlog.cli.output import Cell
+    from streamlog.cli.pipelines_here import PipelineHere
     from streamlog.config import Settings
     from streamlog.processing.rewind.decide import Choice, Decision
     from streamlog.processing.rewind.target import Target
@@ -76,41 +76,111 @@ async def run_rewind(command: Command) -> int:
         home = state_home(command.state, command.settings)
         registry = await read_registry(client)
         here = find_pipeline(command.target, pipeline, home, cluster, registry)
-        around = Surroundings(
+        around = RewindWorld(
             client=client,
             clock=SystemClock(),
             threads=WorkerThreads(STATE_THREADS),
             folder=here.folder,
-            limits=here.limits,
+            retention=here.retention,
         )
-        if command.execute:
-            decision = await execute_rewind(
-                around, here.outline, command.to, text=command.text, rebuild=command.rebuild
-            )
-        else:
+        try:
+            if command.execute:
+                decision = await execute_rewind(
+                    around, here.outline, command.to, text=command.text, rebuild=command.rebuild
+                )
+                _show(command, decision, _said_done(command, decision))
+                return 0
             decision = await plan_rewind(around, here.outline, command.to, rebuild=command.rebuild)
+            said = [_said_planned(command, decision)]
+            if decision.possible:
+                said += _said_running(await who_runs(client, here.outline.name, here.folder))
+            elif decision.out_of_reach:
+                rebuilt = await plan_rewind(around, here.outline, command.to, rebuild=True)
+                said.append(_said_rebuilt(rebuilt))
+        except NeverRanError as error:
+            raise _renamed(error, here, home / cluster) from error
+    _show(command, decision, " ".join(said))
+    return 0 if decision.possible else HistoryError.exit_code
+
+
+def _show(command: Command, decision: Decision, said: str) -> None:
     write_table(plan_table(decision), as_json=command.as_json)
-    _say(command, decision)
-    return 0
+    late = [
+        f"{each.name} at offset {each.read_from}"
+        for each in decision.choices
+        if each.anew and 0 < each.log_start == each.read_from
+    ]
+    if late:
+        note(f"What the log does not hold any more stays out: {', '.join(late)} is the first left")
+    note(said)
 
 
-def _say(command: Command, decision: Decision) -> None:
+def _said_done(command: Command, decision: Decision) -> str:
     moved = sum(choice.moved for choice in decision.choices)
-    if command.execute:
-        tasks = f"{moved} of {len(decision.choices)} tasks went back"
-        again = "run it"
-        if is_file(command.target):
-            again = f"streamlog run {command.target}{command.where}"
-        note(f"{tasks}. Go on from there: {again}" if moved else tasks)
-    elif decision.out_of_reach:
-        error = out_of_reach(decision.out_of_reach)
-        note(f"Not possible as it is: {error.message}. {error.hint}")
-    else:
-        again = " --rebuild" if command.rebuild else ""
-        note(
-            f"Nothing was changed: {moved} of {len(decision.choices)} tasks would go back. Do it: "
-            f"streamlog rewind {command.target} --to {command.text}{again} --execute{command.where}"
+    if not moved:
+        return "No task had to go back, and the group's offsets are where the state is"
+    again = "run it"
+    if is_file(command.target):
+        again = f"streamlog run {command.target}{command.where}"
+    return f"{moved} of {len(decision.choices)} tasks went back. Go on from there: {again}"
+
+
+def _said_planned(command: Command, decision: Decision) -> str:
+    moved = sum(choice.moved for choice in decision.choices)
+    again = (
+        f"streamlog rewind {command.target} --to {command.text}"
+        f"{' --rebuild' if command.rebuild else ''} --execute{command.where}"
+    )
+    if not decision.possible:
+        error = impossible(decision)
+        return f"Not possible as it is: {error.message}. {error.hint}."
+    if moved:
+        return (
+            f"Nothing was changed: {moved} of {len(decision.choices)} tasks would go back. "
+            f"Do it: {again}"
         )
+    absent = [
+        str(each.name)
+        for each in decision.choices
+        if not each.now.sequence and each.log_end > each.log_start
+    ]
+    if absent and command.to is not Edge.START:
+        return (
+            f"There is no state here of {', '.join(absent)}. What they had come to is restored "
+            f"from their changelogs first, without history: {again}"
+        )
+    if command.to is Edge.END:
+        return f"No task would go back. To put the group's offsets where the state is: {again}"
+    return f"Nothing to do: no task has come further than {command.text}"
+
+
+def _said_running(workers: list[str]) -> list[str]:
+    return [f"(after stopping it: it is running, {', '.join(workers)})"] if workers else []
+
+
+def _said_rebuilt(rebuilt: Decision) -> str:
+    """What `--rebuild` would do where history does not reach."""
+    anew = sum(each.anew for each in rebuilt.choices)
+    copied = sum(each.from_snapshot for each in rebuilt.choices)
+    records = sum(_read_again(each) for each in rebuilt.choices)
+    return (
+        f"That would take {copied} tasks to a snapshot and {anew} to the start of their log, and "
+        f"read {records:,} records again"
+    )
+
+
+def _renamed(error: NeverRanError, here: PipelineHere, cluster: Path) -> NeverRanError:
+    """The error, with the name that the pipeline may have run under."""
+    names = alike(here, cluster)
+    if not names:
+        return error
+    return NeverRanError(
+        error.message,
+        hint=f'There is state here of "{names[0]}", which reads the same. If the pipeline was '
+        f'renamed, its state stays with the name: @pipeline(name="{names[0]}"); or rewind it as it '
+        f"was: streamlog rewind {names[0]} --to …. Under the new name it begins at the start "
+        "when it runs",
+    )
 
 
 def plan_table(decision: Decision) -> Table:
@@ -122,7 +192,7 @@ def plan_table(decision: Decision) -> Table:
 
 
 def _row(choice: Choice, *, is_out_of_reach: bool) -> list[Cell]:
-    stands = choice.now.positions().get((choice.topic, choice.name.partition), choice.log_start)
+    stands = _stands(choice)
     row: list[Cell] = [str(choice.name), choice.now.sequence]
     if is_out_of_reach:
         return [*row, None, None, None, stands, None, None, None, "no"]
@@ -134,13 +204,26 @@ def _row(choice: Choice, *, is_out_of_reach: bool) -> list[Cell]:
         _instant(to.meta.stream_time_ms),
         stands,
         choice.read_from,
-        max(stands - choice.read_from, 0),
+        _read_again(choice),
         choice.undone_rows,
         _reached(choice),
     ]
 
 
+def _stands(choice: Choice) -> int:
+    """The offset at which a task would go on now."""
+    return choice.now.positions().get((choice.topic, choice.name.partition), choice.log_start)
+
+
+def _read_again(choice: Choice) -> int:
+    return max(_stands(choice) - choice.read_from, 0)
+
+
 def _reached(choice: Choice) -> str:
+    if choice.missing:
+        return "gone"
+    if choice.from_snapshot:
+        return "snapshot"
     if choice.anew or (choice.moved and not choice.to.sequence):
         return "start"
     return "yes" if choice.moved else "stays"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from streamlog.cli.addresses import format_address, listen_address
+from streamlog.cli.beginnings import begin_at
 from streamlog.cli.connection import client_config, open_connection
 from streamlog.cli.failure import EXIT_INTERRUPTED
 from streamlog.cli.figures import Figures, summary_line, upright
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from streamlog.cli.offsets import Bound
     from streamlog.cli.pipeline_file import AnyPipeline
     from streamlog.config import Settings
 
@@ -52,6 +54,8 @@ class RunRequest:
     state: Path | None
     data: Path | None
     quiet: bool
+    begin: Bound | None = None
+    """Where a pipeline begins that has never run."""
     metrics: str | None = None
     standbys: int | None = None
     restarts: int | None = None
@@ -78,6 +82,10 @@ async def run_request(
         stop_asked_by_signals(impatient) as stop,
         _brokers(request, settings, pipelines) as brokers,
     ):
+        if request.begin is not None:
+            (pipeline,) = pipelines
+            async with open_connection(settings, brokers) as (client, _):
+                await begin_at(client, pipeline, request.begin, quiet=request.quiet)
         if request.workers > 1:
             if not request.quiet:
                 note(f"{request.workers} workers on {', '.join(brokers)}, state in {state}")

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streamlog.cli.aims import Aim, Target
-from streamlog.cli.output import Table
+from streamlog.cli.output import Table, note
 from streamlog.client.values import EARLIEST, LATEST, OffsetAndMetadata, TopicPartition
 from streamlog.config import did_you_mean
 from streamlog.errors import NotFoundError, RefusedError, UsageError
+from streamlog.processing.replay.registry_topic import read_registry
+from streamlog.processing.replay.versions import Role, identify
 from streamlog.processing.worker.note import parse_note
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
     from streamlog.client.admin.admin import Admin
     from streamlog.client.admin.values import GroupDescription
+    from streamlog.client.client import Client
+    from streamlog.processing.replay.registry import Registry
+    from streamlog.processing.replay.versions import Identity
 
 Scope = dict[str, frozenset[int] | None]
 
@@ -214,6 +219,24 @@ def who_reads(group: GroupDescription) -> str:
         f'group "{group.group}" has {count} member{"s" if count > 1 else ""}, '
         f"{', '.join(named)}{f' and {more} more' if more else ''}"
     )
+
+
+def version_of(registry: Registry, group: str) -> Identity | None:
+    """Returns which version of a pipeline a group is of; nothing if it is the only one, or none."""
+    identity = identify(registry, group)
+    others = registry.versions_of(identity.pipeline).keys() - {group}
+    return None if identity.version is None and not others else identity
+
+
+async def note_version(client: Client, group: str) -> None:
+    """Says which version of a pipeline a group is of: groups are named as they are."""
+    registry = await read_registry(client)
+    identity = version_of(registry, group)
+    if identity is None:
+        return
+    live = registry.live(identity.pipeline).runs_as
+    elsewhere = "" if identity.role is Role.LIVE else f". Live is group {live}"
+    note(f'group "{group}" is of pipeline {identity.pipeline} ({identity.in_words}){elsewhere}')
 
 
 def is_pipeline(committed: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from streamlog.cli.output import Cell
     from streamlog.client.values import TopicPartition
+    from streamlog.processing.replay.versions import Identity
     from streamlog.processing.worker.overview import PipelineSeen, TaskSeen, WorkerSeen
     from streamlog.processing.worker.watching import WorkerFigures
 
@@ -73,7 +74,7 @@ def workers_table(pipelines: Sequence[PipelineSeen], wall_ms: int, style: Style 
     """Returns a row for each worker of each pipeline; a stopped pipeline has one without a host."""
     table = Table(
         [
-            *("PIPELINE", "STATE", "HOST", "PID", "TASKS", "LAG"),
+            *("PIPELINE", "VERSION", "ROLE", "STATE", "HOST", "PID", "TASKS", "LAG"),
             *("STREAM TIME", f"CHECKPOINT AGE{style.unit}", "METRICS"),
         ]
     )
@@ -82,7 +83,7 @@ def workers_table(pipelines: Sequence[PipelineSeen], wall_ms: int, style: Style 
             total = pipeline.total(worker)
             table.rows.append(
                 [
-                    pipeline.name,
+                    *who(pipeline.identity),
                     pipeline.state,
                     *_where(worker),
                     total.tasks,
@@ -99,7 +100,8 @@ def tasks_table(pipelines: Sequence[PipelineSeen], wall_ms: int, style: Style = 
     """Returns a row for each task."""
     table = Table(
         [
-            *("PIPELINE", "TOPIC", "PARTITION", "HOST", "PID", "OFFSET", "END", "LAG"),
+            *("PIPELINE", "VERSION", "ROLE", "TOPIC", "PARTITION", "HOST", "PID"),
+            *("OFFSET", "END", "LAG"),
             *("CHECKPOINT", f"CHECKPOINT AGE{style.unit}", "STREAM TIME"),
         ]
     )
@@ -107,7 +109,7 @@ def tasks_table(pipelines: Sequence[PipelineSeen], wall_ms: int, style: Style = 
         for task in pipeline.tasks:
             table.rows.append(
                 [
-                    pipeline.name,
+                    *who(pipeline.identity),
                     task.input.topic,
                     task.input.partition,
                     *_where(task.worker),
@@ -120,6 +122,13 @@ def tasks_table(pipelines: Sequence[PipelineSeen], wall_ms: int, style: Style = 
                 ]
             )
     return table
+
+
+def who(identity: Identity | None) -> tuple[str | None, str | None, str | None]:
+    """The cells that say which pipeline something is of, which version, and what that is to it."""
+    if identity is None:
+        return None, None, None
+    return identity.pipeline, identity.version, identity.role.value
 
 
 def _where(worker: WorkerSeen | None) -> tuple[str | None, int | None]:
@@ -157,8 +166,11 @@ def running_of(pipeline: PipelineSeen | None, wall_ms: int) -> Running:
     for task in pipeline.tasks:
         by_topic.setdefault(task.input.topic, []).append(task)
     rows = tasks_table([pipeline], wall_ms, Style(exact=True)).records()
+    identity = pipeline.identity
     return Running(
-        state=pipeline.state,
+        state=pipeline.state
+        if identity.version is None
+        else f"{identity.in_words}, {pipeline.state}",
         tasks={t: [_in_words(each, wall_ms) for each in own] for t, own in by_topic.items()},
         totals={topic: _box_words(own, wall_ms) for topic, own in by_topic.items()},
         records={t: [row for row in rows if row["topic"] == t] for t in by_topic},
@@ -214,13 +226,15 @@ class TopFigures:
         unit = self.style.unit
         table = Table(
             [
-                *("PIPELINE", "STATE", "WORKERS", "TASKS", "RESTORING", "RECORDS/S", "LAG"),
+                *("PIPELINE", "VERSION", "ROLE", "STATE", "WORKERS", "TASKS", "RESTORING"),
+                *("RECORDS/S", "LAG"),
                 *(f"DRAINED IN{unit}", "STREAM TIME", f"CHECKPOINT AGE{unit}", "STATE MB", "LATE"),
             ]
         )
         for pipeline in seen:
             total = pipeline.total()
             rate = self._rate((pipeline.name, None), now, total.offset)
+            served_as = pipeline.identity.pipeline
             own = [
                 figures
                 for worker in pipeline.workers
@@ -229,18 +243,18 @@ class TopFigures:
             whole = bool(own) and len(own) == len(pipeline.workers)
             table.rows.append(
                 [
-                    pipeline.name,
+                    *who(pipeline.identity),
                     pipeline.state,
                     len(pipeline.workers),
                     total.tasks,
-                    int(_sum(own, pipeline.name, "restoring_tasks")) if whole else None,
+                    int(_sum(own, served_as, "restoring_tasks")) if whole else None,
                     round(rate.value),
                     total.lag,
                     self.style.drained_in(total.lag, rate),
                     self.style.instant(total.stream_time_ms),
                     self.style.ago(total.checkpoint_ms, wall_ms),
-                    round(_sum(own, pipeline.name, "state_bytes") / 1e6, 1) if whole else None,
-                    int(_sum(own, pipeline.name, "late_records_total")) if whole else None,
+                    round(_sum(own, served_as, "state_bytes") / 1e6, 1) if whole else None,
+                    int(_sum(own, served_as, "late_records_total")) if whole else None,
                 ]
             )
         return table
@@ -250,7 +264,8 @@ class TopFigures:
         unit = self.style.unit
         table = Table(
             [
-                *("PIPELINE", "TASK", "HOST", "PID", "RECORDS/S", "LAG", f"DRAINED IN{unit}"),
+                *("PIPELINE", "VERSION", "ROLE", "TASK", "HOST", "PID"),
+                *("RECORDS/S", "LAG", f"DRAINED IN{unit}"),
                 *("STREAM TIME", f"CHECKPOINT AGE{unit}"),
             ]
         )
@@ -258,14 +273,14 @@ class TopFigures:
         for pipeline in seen:
             for task in pipeline.tasks:
                 rate = self._rate((pipeline.name, task.input), now, task.offset or 0)
-                rows.append((task.lag or 0, self._row(pipeline.name, task, rate, wall_ms)))
+                rows.append((task.lag or 0, self._row(pipeline, task, rate, wall_ms)))
         rows.sort(key=lambda row: -row[0])
         table.rows += [row for _, row in rows]
         return table
 
-    def _row(self, pipeline: str, task: TaskSeen, rate: Rate, wall_ms: int) -> list[Cell]:
+    def _row(self, pipeline: PipelineSeen, task: TaskSeen, rate: Rate, wall_ms: int) -> list[Cell]:
         return [
-            pipeline,
+            *who(pipeline.identity),
             f"{task.input.topic}[{task.input.partition}]",
             *_where(task.worker),
             round(rate.value),

@@ -10,18 +10,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TextIO
 
 from streamlog.cli.offsets import parse_time
-from streamlog.cli.output import Table, text_of, write_table
-from streamlog.cli.pipelines_here import find_state, is_file, load_one, state_home
+from streamlog.cli.output import Table, note, text_of, write_table
+from streamlog.cli.pipelines_here import find_state, is_file, load_one, nothing_here, state_home
+from streamlog.cli.standing import who
 from streamlog.config import did_you_mean
 from streamlog.errors import NotFoundError, UsageError
 from streamlog.processing.dsl.windowed import utc
 from streamlog.processing.state.readable import DECISIONS, read_store, stores_of
+from streamlog.processing.state.snapshots import find_snapshots
 from streamlog.processing.state.view import open_view, task_folders
+from streamlog.processing.worker.left_here import states_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from streamlog.cli.known_versions import KnownVersions
     from streamlog.cli.output import Cell
     from streamlog.config import Settings
     from streamlog.processing.state.readable import ReadableRow, Store
@@ -46,13 +50,31 @@ class Look:
                     yield f"{sub}[{partition}]", view
 
 
-def open_look(target: str, state: Path | None, cluster: str | None, settings: Settings) -> Look:
-    """Finds a pipeline's state by what the user typed."""
+def open_look(
+    target: str,
+    state: Path | None,
+    cluster: str | None,
+    settings: Settings,
+    known: KnownVersions,
+) -> Look:
+    """Finds a pipeline's state by what the user typed: its live version's if no other is named."""
     name = load_one(target).name if is_file(target) else target
     home = state_home(state, settings)
-    if cluster is not None and task_folders(home / cluster / name):
-        return Look(name, home / cluster / name)
-    return Look(name, find_state(name, home))
+    wanted = known.cluster if cluster is None else cluster
+    if wanted is not None:
+        meant = known.resolve(name).name if wanted == known.cluster else name
+        if task_folders(home / wanted / meant):
+            return Look(name, home / wanted / meant)
+        if meant != name:
+            raise nothing_here(f"{name} ({meant})", [home / wanted])
+    folder = find_state(name, home)
+    others = sorted(each.name for each in folder.parent.glob(f"{name}.*") if task_folders(each))
+    if others and known.cluster is None:
+        note(
+            f"No broker says which version is live: this is the state in {folder}. There is also "
+            f"that of {', '.join(others)}"
+        )
+    return Look(name, folder)
 
 
 def span_of(begin: str | None, end: str | None) -> tuple[int, int]:
@@ -73,9 +95,16 @@ def span_of(begin: str | None, end: str | None) -> tuple[int, int]:
 # Tables.
 
 
-def pipelines_table(state: Path | None, cluster: str | None, settings: Settings) -> Table:
+def pipelines_table(
+    state: Path | None, cluster: str | None, settings: Settings, known: KnownVersions
+) -> Table:
     """Returns the pipelines that have state here."""
-    table = Table(["CLUSTER", "PIPELINE", "TASKS", "ROWS", "BYTES", "LAST-CHECKPOINT"])
+    table = Table(
+        [
+            *("CLUSTER", "PIPELINE", "VERSION", "ROLE"),
+            *("TASKS", "ROWS", "BYTES", "LAST-CHECKPOINT", "SNAPSHOTS", "SNAPSHOT-BYTES"),
+        ]
+    )
     home = state_home(state, settings)
     for folder in sorted(home.glob("*/*")):
         if cluster not in (None, folder.parent.name) or not task_folders(folder):
@@ -83,14 +112,18 @@ def pipelines_table(state: Path | None, cluster: str | None, settings: Settings)
         views = [
             (*view.size(), view.about.time_ms) for _, view in Look(folder.name, folder).tasks()
         ]
+        copies = [each for *_, at in task_folders(folder) for each in find_snapshots(at)]
+        identity = known.identify(folder)
         table.rows.append(
             [
                 folder.parent.name,
-                folder.name,
+                *((folder.name, None, None) if identity is None else who(identity)),
                 len(views),
                 sum(rows for rows, _, _ in views),
                 sum(size for _, size, _ in views),
-                _instant(max((at for _, _, at in views), default=0) or None),
+                instant(max((at for _, _, at in views), default=0) or None),
+                len(copies),
+                sum(each.size_bytes for each in copies),
             ]
         )
     return table
@@ -98,16 +131,17 @@ def pipelines_table(state: Path | None, cluster: str | None, settings: Settings)
 
 def stores_table(look: Look) -> Table:
     """Returns the stores of a pipeline's tasks."""
-    table = Table(["TASK", "STORE", "ROWS", "CHECKPOINT", "TAKEN-AT", "LAYOUT"])
+    table = Table(["TASK", "STORE", "ROWS", "CHECKPOINT", "TAKEN-AT", "USED-BY", "LAYOUT"])
+    used = {str(each.task): each.used_by for each in states_here(look.folder)}
     for task, view in look.tasks():
         about = view.about
         for store in stores_of(about.meta.layout):
             count = view.count(store.identity)
             if store.name == DECISIONS and not count:
                 continue
-            moment = _instant(about.time_ms or None)
-            row: list[Cell] = [task, store.name, count, about.meta.sequence, moment, store.layout]
-            table.rows.append(row)
+            moment = instant(about.time_ms or None)
+            row: list[Cell] = [task, store.name, count, about.meta.sequence, moment]
+            table.rows.append([*row, used.get(task), store.layout])
     return table
 
 
@@ -203,14 +237,14 @@ def _cells(task: str, row: ReadableRow) -> Sequence[Cell]:
         task,
         row.store,
         row.key,
-        _instant(row.start_ms),
-        _instant(row.end_ms),
-        " ".join([*(str(_instant(each)) for each in row.times_ms), row.rest]).strip() or None,
+        instant(row.start_ms),
+        instant(row.end_ms),
+        " ".join([*(str(instant(each)) for each in row.times_ms), row.rest]).strip() or None,
         value,
     ]
 
 
-def _instant(time_ms: int | None) -> str | None:
+def instant(time_ms: int | None) -> str | None:
     """A moment as RFC 3339 has it, in UTC."""
     if time_ms is None:
         return None

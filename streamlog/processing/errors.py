@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from streamlog.errors import (
     DataError,
+    NotFoundError,
     RefusedError,
     StorageError,
     StreamlogError,
@@ -35,6 +36,10 @@ class StateError(StorageError):
 
 class HistoryError(RefusedError):
     """A rewind goes further back than what is kept."""
+
+
+class NeverRanError(NotFoundError):
+    """A pipeline has not run on a cluster, or not under this name."""
 
 
 class ChangelogError(StorageError):

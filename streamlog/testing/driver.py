@@ -204,7 +204,7 @@ class Driver:
         Args:
             to: "start" or "end"; a datetime: where no record of that event time or later had been
                 processed; a negative number: so many checkpoints back.
-            rebuild: Let tasks whose history does not reach begin anew.
+            rebuild: Let tasks whose history does not reach go to a snapshot, or begin anew.
             steps_max: Die behind so many steps of the rewind; whatever runs next finishes it.
 
         Raises:
@@ -212,6 +212,14 @@ class Driver:
         """
         self.crash()
         MemoryRewind(self._worker).rewind(_target(to), rebuild=rebuild, steps_max=steps_max)
+
+    def snapshot(self) -> None:
+        """Takes a snapshot of each task as of its last checkpoint; see `@pipeline(snapshots=…)`.
+
+        The driver takes none by itself.
+        """
+        for name in self._worker.task_names:
+            self._worker.take_snapshot(name)
 
     def delete_state(self) -> None:
         """Crashes and deletes the local state; it is restored from the changelogs.

@@ -50,7 +50,7 @@ class MemoryRewind:
 
         Args:
             target: Where to.
-            rebuild: Let tasks whose history does not reach begin anew.
+            rebuild: Let tasks whose history does not reach go to a snapshot, or begin anew.
             steps_max: Die behind so many steps.
 
         Raises:
@@ -61,7 +61,7 @@ class MemoryRewind:
         try:
             self._refuse_remains(target)
             decision = decide(self._outline, self._pasts(), target, rebuild=rebuild)
-            if decision.out_of_reach:
+            if not decision.possible:
                 names = ", ".join(map(str, decision.out_of_reach))
                 raise HistoryError(f"the history of {names} does not reach back so far")
             name = f"rewind-{self._worker.log.next_rewind()}"
@@ -113,6 +113,7 @@ class MemoryRewind:
         return {
             name: TaskPast(
                 checkpoints=task.store.checkpoints(),
+                snapshots=[each.checkpoint for each in task.store.snapshots()],
                 log_start=0,
                 log_end=self._worker.log.partition(inputs[name.sub_topology], name.partition).end,
             )

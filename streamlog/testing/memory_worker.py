@@ -14,6 +14,7 @@ import trio
 
 from streamlog.errors import RefusedError, UsageError
 from streamlog.processing.failures.ledger import Ledger, SpoiledTaskError
+from streamlog.processing.state.retention import retention_of
 from streamlog.processing.state.store import open_task_store
 from streamlog.processing.worker.calling import make_calls
 from streamlog.processing.worker.changelog import ChangelogReplay, fence_record
@@ -54,6 +55,8 @@ class MemoryWorker:
         self._tasks: dict[TaskName, Task] = {}
         self._ledgers: dict[TaskName, Ledger] = {}
         self._changelog_next: dict[TaskName, int] = {}
+        self._stores: dict[TaskName, TaskStore] = {}
+        """Of the tasks that run, or have run."""
 
     @property
     def task_names(self) -> list[TaskName]:
@@ -105,7 +108,14 @@ class MemoryWorker:
         sub = self._subs[name.sub_topology]
         changelog = self.log.partition(sub.changelog_topic, name.partition)
         # Crashes here are played: what the process has written stays there without a flush.
-        store = open_task_store(self.folder, sub, name.partition, durable=False)
+        store = open_task_store(
+            self.folder,
+            sub.name,
+            name.partition,
+            layout=sub.layout,
+            retention=retention_of(self.plan.options),
+            durable=False,
+        )
         epoch = max(self.log.generation, store.epoch + 1)
         while True:
             key, value = fence_record(epoch)
@@ -119,6 +129,7 @@ class MemoryWorker:
             epoch = replay.highest_epoch + 1
         replay.finish(end, epoch)
         self._changelog_next[name] = end
+        self._stores[name] = store
         return store, epoch
 
     def changelog_of(self, name: TaskName) -> MemoryPartition:
@@ -240,6 +251,13 @@ class MemoryWorker:
         for position, offset in checkpoint.positions.items():
             self.log.committed[position] = (offset, checkpoint.metadata)
         return True
+
+    def take_snapshot(self, name: TaskName) -> None:
+        """Copies a task's state as of its last checkpoint."""
+        self.task(name)
+        store = self._stores[name]
+        if store.sequence:
+            store.take_snapshot()
 
     def drop(self, name: TaskName) -> None:
         """Ends a task without a checkpoint: what is not durable is gone."""

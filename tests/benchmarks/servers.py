@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import apache_kafka
+from free_ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ START_TIMEOUT_S = 30
 @contextmanager
 def streamlog_server(data: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], float]]:
     """Runs `streamlog server`; yields address, process and the seconds until it answered."""
-    port = apache_kafka.free_port()
+    port = free_port()
     begin = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "streamlog", "server", "--data", data,

@@ -17,9 +17,10 @@ from replay_scenario import (
     results,
 )
 
+from streamlog.cli.beginnings import parse_from
 from streamlog.cli.main import run
 from streamlog.cli.offsets import Anchor, Bound
-from streamlog.cli.replaying import parse_from, parse_until
+from streamlog.cli.replaying import parse_until
 from streamlog.errors import UsageError
 
 if TYPE_CHECKING:

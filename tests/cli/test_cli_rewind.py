@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 from command_runner import COMMAND, server, streamlog
 
 from streamlog.cli.main import run
 from streamlog.cli.rewind_target import parse_rewind_target
+from streamlog.client.admin.admin import Admin
+from streamlog.client.client import open_client
+from streamlog.client.config import ClientConfig
+from streamlog.client.values import TopicPartition
 from streamlog.errors import UsageError
 from streamlog.processing.rewind.target import Back, ClockTime, Edge, EventTime, Target
+from streamlog.processing.worker.left_here import states_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +49,12 @@ def clicks_per_user(clicks: Stream[Click]) -> Output:
         .to("clicks-out")
     )
 """
+
+
+FORGETFUL = APP.replace(
+    "history=timedelta(hours=1)", "history=timedelta(0), snapshots=timedelta(milliseconds=1)"
+)
+"""Keeps no history but the last checkpoint, and a snapshot of nearly every one."""
 
 
 @pytest.mark.parametrize(
@@ -169,9 +182,122 @@ def test_what_cannot_be_is_said_with_a_way_out(shell: Shell) -> None:
 
 
 @pytest.mark.slow
+def test_past_the_history_it_begins_with_a_snapshot(shell: Shell) -> None:
+    shell.file.write_text(FORGETFUL)
+    for count in (40, 30, 20, 10):
+        shell.click(count)
+    copies = json.loads(shell.look("snapshots", "clicks_per_user", "--format", "json"))
+    assert {row["task"] for row in copies} >= {"clicks[0]", "by-user[0]"}
+    assert all(row["usable"] and row["bytes"] > 0 for row in copies)
+    (listed,) = json.loads(shell.look("list", "--format", "json"))
+    assert listed["snapshots"] == len(copies)
+    assert listed["snapshot_bytes"] == sum(row["bytes"] for row in copies)
+    target = f"{shell.file}:clicks_per_user"
+    shell.rewind(target, "--to", "-2", code=5)
+    assert "does not reach back so far" in shell.err
+    assert "to a snapshot" in shell.err
+    plan = shell.rewind(target, "--to", "-2", "--rebuild")
+    assert "Do it: " in shell.err
+    assert "--rebuild --execute" in shell.err
+    sources = [row for row in plan if str(row["task"]).startswith("clicks[")]
+    assert "snapshot" in {row["reached"] for row in sources}
+    assert 0 < sum(int(str(row["to_offset"])) for row in sources) <= 70
+    read = sum(int(str(row["read_again"])) for row in sources)
+    assert read == 100 - sum(int(str(row["to_offset"])) for row in sources)
+    assert shell.rewind(target, "--to", "-2", "--rebuild", "--execute") == plan
+    assert shell.counted() == 100 - read
+    shell.click(5)
+    assert shell.counted() == 105
+    shell.look("drop", "clicks_per_user", "--snapshots", "--execute")
+    assert shell.look("snapshots", "clicks_per_user").count("\n") == 1
+    shell.rewind(target, "--to", "-2", "--rebuild", "--execute")
+    shell.click(5)
+    assert shell.counted() == 110
+
+
+async def delete_records(address: str, topic: str, before: int) -> None:
+    """Deletes records of the partition that has some."""
+    async with open_client(ClientConfig(brokers=(address,))) as client:
+        await Admin(client).delete_records({TopicPartition(topic, 0): before})
+
+
+@pytest.mark.slow
+def test_what_the_log_has_lost_is_not_built_upon(shell: Shell) -> None:
+    shell.file.write_text(FORGETFUL)
+    for count in (40, 30, 20, 10):
+        shell.click(count)
+    trio.run(delete_records, shell.address, "clicks", 95)
+    target = f"{shell.file}:clicks_per_user"
+    plan = shell.rewind(target, "--to", "-2", "--rebuild", code=5)
+    assert "gone" in {row["reached"] for row in plan}
+    assert "records that have to be read again were deleted: clicks[" in shell.err
+    shell.rewind(target, "--to", "-2", "--rebuild", "--execute", code=5)
+    shell.rewind(target, "--to", "start")
+    assert "What the log does not hold any more stays out: clicks[0] at offset" in shell.err
+
+
+@pytest.mark.slow
+def test_a_renamed_pipeline_is_told_its_old_name(shell: Shell) -> None:
+    shell.click(10)
+    shell.file.write_text(APP.replace("def clicks_per_user", "def clicks_by_user"))
+    shell.rewind(f"{shell.file}:clicks_by_user", "--to", "start", code=4)
+    assert 'pipeline "clicks_by_user" has never run on this cluster' in shell.err
+    assert '@pipeline(name="clicks_per_user")' in shell.err
+    shell.file.write_text(APP.replace('name="by-user"', 'name="by-name"'))
+    shell.rewind(f"{shell.file}:clicks_per_user", "--to", "start", code=4)
+    assert 'its part "by-name" has not run yet' in shell.err
+    assert "streamlog rewind clicks_per_user --to" in shell.err
+
+
+@pytest.mark.slow
+def test_where_nothing_moves_there_is_nothing_to_do(shell: Shell) -> None:
+    shell.click(10)
+    shell.rewind("clicks_per_user", "--to", "@2100-01-01")
+    assert "Nothing to do: no task has come further than @2100-01-01" in shell.err
+    assert "Do it" not in shell.err
+    shell.rewind("clicks_per_user", "--to", "end")
+    assert "To put the group's offsets where the state is: streamlog rewind" in shell.err
+    shell.rewind("clicks_per_user", "--to", "end", "--execute")
+    assert "No task had to go back" in shell.err
+
+
+@pytest.mark.slow
+def test_while_it_runs_it_is_said_who_runs_it(shell: Shell) -> None:
+    shell.click(10)
+    broker = ("-b", shell.address, "--state", str(shell.state))
+    worker = subprocess.Popen([*COMMAND, "run", str(shell.file), *broker])
+    try:
+        deadline = time.monotonic() + 30
+        (folder,) = shell.state.glob("*/clicks_per_user")
+        while time.monotonic() < deadline:
+            if {each.holder for each in states_here(folder)} == {worker.pid}:
+                break
+        shell.rewind("clicks_per_user", "--to", "start")
+        assert f"it is running, process {worker.pid} on " in shell.err
+        shell.rewind("clicks_per_user", "--to", "start", "--execute", code=5)
+        assert f"is running: process {worker.pid} on " in shell.err
+        listed = json.loads(shell.look("list", "clicks_per_user", "--format", "json"))
+        assert {row["used_by"] for row in listed} == {f"process {worker.pid}"}
+        assert shell.look("drop", "clicks_per_user").count("\n") == 1
+        assert "all state here is in use" in shell.err
+        shell.look("drop", "clicks_per_user", "--all", "--execute", code=5)
+        assert f"in use by process {worker.pid}" in shell.err
+    finally:
+        worker.terminate()
+        worker.wait()
+    shell.look("drop", "clicks_per_user", code=2)
+    assert "--task 'NAME[0]', or --all" in shell.err
+    shell.look("drop", "clicks_per_user", "--task", "clicks[7]", code=4)
+    shell.look("drop", "clicks_per_user", "--task", "clicks[0]", "--execute")
+    assert not (next(shell.state.glob("*/clicks_per_user")) / "clicks" / "0").exists()
+    shell.click(5)
+    assert shell.counted() == 15
+
+
+@pytest.mark.slow
 def test_state_is_listed_read_and_exported(shell: Shell) -> None:
     shell.click(50)
-    assert "clicks_per_user\t4\t5\t" in shell.look("list")
+    assert "clicks_per_user\t-\tlive\t4\t5\t" in shell.look("list")
     listed = json.loads(shell.look("list", "clicks_per_user", "--format", "json"))
     assert {row["store"] for row in listed} == {"clicks"}
     assert sum(row["rows"] for row in listed) == 5

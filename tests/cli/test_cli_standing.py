@@ -8,6 +8,7 @@ from streamlog.cli.pipeline_file import load_pipelines
 from streamlog.cli.plan_pictures import plan_as_json, plan_as_mermaid, plan_as_text
 from streamlog.cli.standing import Style, TopFigures, running_of, tasks_table, workers_table
 from streamlog.client.values import TopicPartition
+from streamlog.processing.replay.versions import Identity, Role
 from streamlog.processing.worker.overview import PipelineSeen, TaskSeen, WorkerSeen
 from streamlog.processing.worker.watching import parse_figures
 from streamlog.processing.worker.word import WorkerWord
@@ -30,15 +31,19 @@ def task(topic: str, partition: int, offset: int, worker: WorkerSeen | None = WO
         worker=worker,
         offset=offset,
         end=1_500,
+        lag=1_500 - offset,
         sequence=3,
         checkpoint_ms=8_000,
         stream_time_ms=1_357_035_420_000,
     )
 
 
-def seen(offset: int = 1_000) -> PipelineSeen:
+ALONE = Identity(NAME, NAME, None, Role.LIVE)
+
+
+def seen(offset: int = 1_000, identity: Identity = ALONE) -> PipelineSeen:
     return PipelineSeen(
-        name=NAME,
+        identity=identity,
         state="running",
         workers=(WORKER,),
         tasks=(task("flights", 0, offset), task(REPARTITION, 0, 1_500, None)),
@@ -49,6 +54,8 @@ def test_a_worker_and_a_task_have_their_rows() -> None:
     assert workers_table([seen()], 10_000).records() == [
         {
             "pipeline": NAME,
+            "version": None,
+            "role": "live",
             "state": "running",
             "host": "far",
             "pid": 7,
@@ -64,9 +71,43 @@ def test_a_worker_and_a_task_have_their_rows() -> None:
     assert exact["stream_time"] == "2013-01-01T10:17:00.000Z"
     first, second = tasks_table([seen()], 10_000).rows
     assert first == [
-        *(NAME, "flights", 0, "far", 7, 1_000, 1_500, 500, 3, "2.0 s", "2013-01-01 10:17"),
+        *(
+            NAME,
+            None,
+            "live",
+            "flights",
+            0,
+            "far",
+            7,
+            1_000,
+            1_500,
+            500,
+            3,
+            "2.0 s",
+            "2013-01-01 10:17",
+        ),
     ]
-    assert second[3:5] == [None, None]
+    assert second[5:7] == [None, None]
+
+
+def test_versions_are_told_apart() -> None:
+    version = seen(identity=Identity(f"{NAME}.v2", NAME, "v2", Role.LIVE))
+    former = seen(identity=Identity(NAME, NAME, "first", Role.FORMER))
+    wanted = [(NAME, "v2", "live"), (NAME, "first", "former")]
+    both = [version, former]
+    tables = [
+        workers_table(both, 10_000),
+        TopFigures().pipelines(both, 0.0, 10_000, {}),
+    ]
+    for table in tables:
+        rows = table.records()
+        assert [(row["pipeline"], row["version"], row["role"]) for row in rows] == wanted
+    assert {tuple(row[:3]) for row in tasks_table(both, 10_000).rows} == set(wanted)
+    # What workers serve bears the pipeline's name, whatever version they run.
+    served = {"far:9400": parse_figures(EXPOSITION)}
+    (row,) = TopFigures().pipelines([version], 0.0, 10_000, served).records()
+    assert row["state_mb"] == 3.0
+    assert running_of(version, 10_000).state == "v2, live, running"
 
 
 def test_top_tells_rates_and_when_the_lag_is_gone() -> None:

@@ -10,12 +10,17 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from free_ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,13 +116,6 @@ def tool(name: str, *args: str, input: str | None = None, timeout: float = 90) -
     if done.returncode != 0:
         raise RuntimeError(f"{name} {' '.join(args)} failed:\n{done.stdout}\n{done.stderr}")
     return done.stdout
-
-
-def free_port() -> int:
-    """Returns a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _properties(port: int, controller_port: int, data: Path) -> str:

@@ -26,8 +26,9 @@ from streamlog.client.admin.values import NewTopic
 from streamlog.doors import SystemClock, WorkerThreads
 from streamlog.processing.plan.topics import KEPT
 from streamlog.processing.rewind.outline import outline_of
-from streamlog.processing.rewind.rewinder import Surroundings, execute_rewind
+from streamlog.processing.rewind.rewinder import execute_rewind
 from streamlog.processing.rewind.target import EventTime
+from streamlog.processing.rewind.world import RewindWorld
 from streamlog.processing.state.view import open_view, task_folders
 from streamlog.records.murmur2 import partition_of
 
@@ -161,7 +162,7 @@ class World:
     async def rewind(self, to_ms: int) -> None:
         described = await self._there.admin.describe_cluster()
         folder = self.state / (described.cluster_id or "") / "mixed"
-        around = Surroundings(
+        around = RewindWorld(
             client=self._there.client, clock=SystemClock(), threads=WorkerThreads(2), folder=folder
         )
         outline = outline_of(mixed.plan())

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import flights_recomputed as recomputed
 import pytest
 import trio
+from free_ports import free_port
 from pipeline_inputs import flights_file, send, table_records
 
 from streamlog.client.admin.admin import Admin
@@ -176,7 +177,7 @@ def test_a_server_that_is_killed_under_its_workers_loses_nothing(
     loaded: Path, tmp_path: Path
 ) -> None:
     data = copied(loaded, tmp_path)
-    port = _free_port()
+    port = free_port()
     address = f"127.0.0.1:{port}"
     serve = ("server", "--data", str(data), "--listen", address)
     run = run_command(tmp_path, address, *TO_THE_END)
@@ -190,12 +191,6 @@ def test_a_server_that_is_killed_under_its_workers_loses_nothing(
             worker.wait(TIMEOUT_S)
             streamlog(*run)
             assert_all_results(address)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_it_listens(port: int) -> None:

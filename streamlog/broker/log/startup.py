@@ -72,9 +72,7 @@ def lock_directory(disk: Disk, path: str) -> DiskLock:
         StorageError: It cannot be made or written to.
     """
     try:
-        if not disk.exists(path):
-            disk.make_dir(path)
-            disk.sync_dir(os.path.dirname(path) or "/")
+        _make_durable(disk, os.path.abspath(path))
         return disk.lock(join(path, LOCK))
     except DiskLockedError as error:
         who = f"process {error.pid}" if error.pid else "another process"
@@ -87,6 +85,16 @@ def lock_directory(disk: Disk, path: str) -> DiskLock:
             f"the data directory {path} cannot be used: {error}",
             hint="Give the server a directory that it may write to",
         ) from error
+
+
+def _make_durable(disk: Disk, path: str) -> None:
+    """Makes a directory and its parents so that loss of power does not take any of them."""
+    if disk.exists(path):
+        return
+    parent = os.path.dirname(path)
+    _make_durable(disk, parent)
+    disk.make_dir(path)
+    disk.sync_dir(parent)
 
 
 def open_directory(

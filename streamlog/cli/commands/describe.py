@@ -73,9 +73,9 @@ async def _look(
     from streamlog.processing.replay.registry_topic import read_registry
     from streamlog.processing.worker.overview import look
 
-    async with open_connection(settings) as (client, admin):
+    async with open_connection(settings) as (client, _):
         registry = await read_registry(client)
         plans = [each.plan(registry.naming(each.name)) for each in pipelines]
-        seen = {each.name: each for each in await look(admin, [plan.name for plan in plans])}
+        seen = {each.name: each for each in await look(client, [plan.name for plan in plans])}
     now_ms = time.time_ns() // 1_000_000
     return plans, {plan.name: running_of(seen.get(plan.name), now_ms) for plan in plans}

@@ -43,8 +43,8 @@ def list_letters(name: str) -> None:
         from streamlog.cli.output import note, write_table
 
         summary = Summary()
-        async with open_connection(given.settings) as (client, admin):
-            extent = await find_letters(admin, name)
+        async with open_connection(given.settings) as (client, _):
+            extent = await find_letters(client, name)
 
             def take(letter: Letter) -> bool:
                 summary.add(letter, pending=letter.offset >= extent.sent[letter.place])
@@ -89,8 +89,8 @@ def show_letters(
         from streamlog.cli.dead_letters import find_letters, first_letters
         from streamlog.cli.output import note, write_json
 
-        async with open_connection(given.settings) as (client, admin):
-            extent = await find_letters(admin, name)
+        async with open_connection(given.settings) as (client, _):
+            extent = await find_letters(client, name)
             begin = dict(extent.first if show_all else extent.sent)
             if partition is not None:
                 begin = {p: at for p, at in begin.items() if p.partition == partition}
@@ -189,6 +189,7 @@ def retry_letters(name: str, limit: int, execute: bool) -> None:
         from streamlog.cli.connection import open_connection
         from streamlog.cli.dead_letters import (
             check_destinations,
+            check_reader,
             find_letters,
             first_letters,
             send_back,
@@ -199,7 +200,8 @@ def retry_letters(name: str, limit: int, execute: bool) -> None:
         from streamlog.processing.failures.returning import plan_return
 
         async with open_connection(given.settings) as (client, admin):
-            extent = await find_letters(admin, name)
+            extent = await find_letters(client, name)
+            check_reader(extent)
             letters = await first_letters(client, extent, extent.sent, limit)
             back = plan_return(letters)
             await check_destinations(admin, back)
@@ -263,7 +265,7 @@ def drop_letters(
 
         table = Table(["TOPIC", "PARTITION", "FROM", "TO", "LETTERS", "PENDING"])
         async with open_connection(given.settings) as (client, admin):
-            extent = await find_letters(admin, name)
+            extent = await find_letters(client, name)
             until = {
                 place: extent.sent[place]
                 if retried

@@ -29,7 +29,7 @@ def command() -> None:
 
 @command.command("list", examples="streamlog group list --format json")
 def list_groups() -> None:
-    """List the consumer groups and their states."""
+    """List the consumer groups and their states; of versions of pipelines, which they are."""
     from streamlog.cli.loop import run_async
 
     given = invocation()
@@ -37,12 +37,18 @@ def list_groups() -> None:
     async def main() -> None:
         from streamlog.cli.connection import open_connection
         from streamlog.cli.output import Table, write_table
+        from streamlog.cli.seeking import version_of
+        from streamlog.cli.standing import who
+        from streamlog.processing.replay.registry_topic import read_registry
 
-        async with open_connection(given.settings) as (_, admin):
+        async with open_connection(given.settings) as (client, admin):
             groups = await admin.list_groups()
-        table = Table(["GROUP", "STATE", "PROTOCOL-TYPE"])
+            registry = await read_registry(client)
+        table = Table(["GROUP", "STATE", "PROTOCOL-TYPE", "PIPELINE", "VERSION", "ROLE"])
         for group in sorted(groups, key=lambda group: group.group):
-            table.rows.append([group.group, group.state, group.protocol_type])
+            identity = version_of(registry, group.group)
+            row = [group.group, group.state, group.protocol_type]
+            table.rows.append([*row, *who(identity)])
         write_table(table, as_json=given.is_json)
 
     run_async(main, verbosity=given.verbosity)
@@ -59,11 +65,12 @@ def describe_group(name: str) -> None:
     async def main() -> None:
         from streamlog.cli.connection import open_connection
         from streamlog.cli.output import Table, write_json, write_table
-        from streamlog.cli.seeking import existing_group
+        from streamlog.cli.seeking import existing_group, note_version
 
-        async with open_connection(given.settings) as (_, admin):
+        async with open_connection(given.settings) as (client, admin):
             group = await existing_group(admin, name)
             offsets = await _offsets_table(admin, group)
+            await note_version(client, name)
         lag = sum(row[4] for row in offsets.rows if isinstance(row[4], int))
         summary = Table(["GROUP", "STATE", "ASSIGNOR", "COORDINATOR", "MEMBERS", "LAG"])
         summary.rows.append(
@@ -203,10 +210,17 @@ def _seek(
     async def main() -> None:
         from streamlog.cli.connection import open_connection
         from streamlog.cli.output import note, write_table
-        from streamlog.cli.seeking import check_empty, is_pipeline, plan_seek, who_reads
+        from streamlog.cli.seeking import (
+            check_empty,
+            is_pipeline,
+            note_version,
+            plan_seek,
+            who_reads,
+        )
         from streamlog.client.values import OffsetAndMetadata
 
-        async with open_connection(given.settings) as (_, admin):
+        async with open_connection(given.settings) as (client, admin):
+            await note_version(client, name)
             seek = await plan_seek(admin, name, target, scope, allow_new_topics=allow_new_topics)
             (group,) = (await admin.describe_groups([name])).values()
             pipeline = is_pipeline(await admin.group_offsets(name))
@@ -299,12 +313,18 @@ def delete_group(names: tuple[str, ...], execute: bool) -> None:
     async def main() -> None:
         from streamlog.cli.connection import open_connection
         from streamlog.cli.output import Table, note, write_table
-        from streamlog.cli.seeking import check_empty, existing_group, is_pipeline
+        from streamlog.cli.seeking import (
+            check_empty,
+            existing_group,
+            is_pipeline,
+            note_version,
+        )
 
         table = Table(["GROUP", "STATE", "MEMBERS", "OFFSETS"])
-        async with open_connection(given.settings) as (_, admin):
+        async with open_connection(given.settings) as (client, admin):
             pipelines = []
             for name in names:
+                await note_version(client, name)
                 group = await existing_group(admin, name)
                 committed = await admin.group_offsets(name)
                 table.rows.append([name, group.state, len(group.members), len(committed)])

@@ -12,7 +12,7 @@ from streamlog.cli.command import Command, invocation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streamlog.client.admin.admin import Admin
+    from streamlog.client.client import Client
     from streamlog.processing.worker.overview import PipelineSeen
 
 
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 @click.option("--tasks", is_flag=True, help="A line for each task")
 @click.option("--running", is_flag=True, help="Only pipelines that have workers")
 def command(names: tuple[str, ...], tasks: bool, running: bool) -> None:
-    """Show the pipelines of a cluster: their workers, lag and last checkpoints."""
+    """Show the pipelines of a cluster: their workers, lag and last checkpoints.
+
+    A pipeline's name means its live version. Others are named with a dot: totals.v2, or
+    totals.first for the one that the pipeline began as. Lag is in records that wait.
+    """
     from streamlog.cli.loop import run_async
 
     given = invocation()
@@ -39,8 +43,8 @@ def command(names: tuple[str, ...], tasks: bool, running: bool) -> None:
         from streamlog.cli.output import write_table
         from streamlog.cli.standing import Style, tasks_table, workers_table
 
-        async with open_connection(given.settings) as (_, admin):
-            seen = await named_pipelines(admin, names)
+        async with open_connection(given.settings) as (client, _):
+            seen = await named_pipelines(client, names)
         if running:
             seen = [each for each in seen if each.workers]
         table = tasks_table if tasks else workers_table
@@ -50,7 +54,7 @@ def command(names: tuple[str, ...], tasks: bool, running: bool) -> None:
     run_async(main, verbosity=given.verbosity)
 
 
-async def named_pipelines(admin: Admin, names: Sequence[str]) -> list[PipelineSeen]:
+async def named_pipelines(client: Client, names: Sequence[str]) -> list[PipelineSeen]:
     """Returns the pipelines of these names, or all if there are none.
 
     Raises:
@@ -60,11 +64,10 @@ async def named_pipelines(admin: Admin, names: Sequence[str]) -> list[PipelineSe
     from streamlog.errors import NotFoundError
     from streamlog.processing.worker.overview import look
 
-    seen = await look(admin, names or None)
-    there = {each.name for each in seen}
+    seen = await look(client, names or None)
     for name in names:
-        if name not in there:
-            known = [each.name for each in await look(admin)]
+        if not any(each.identity.answers_to(name) for each in seen):
+            known = [each.identity.called for each in await look(client)]
             nearest = did_you_mean(name, known)
             raise NotFoundError(
                 f'no pipeline "{name}" runs or has run on this cluster',

@@ -42,7 +42,11 @@ WORKERS_MAX = 256
 )
 @click.option("--swap", is_flag=True, help="Correct the live results, run it in the live place")
 @click.option("--tombstones", is_flag=True, help="With --swap: nulls for results that are no more")
-@click.option("--drop", is_flag=True, help="Remove its group, topics and state")
+@click.option(
+    "--drop",
+    is_flag=True,
+    help="Remove its group, topics and state; --as first: the former first version",
+)
 @click.option("--execute", is_flag=True, help="With --swap and --drop: do it")
 @click.option(
     "--state", type=click.Path(path_type=Path, file_okay=False), help="Folder of local state"
@@ -99,12 +103,13 @@ def command(
         tombstones=tombstones,
     )
     from streamlog.cli import replaying
+    from streamlog.cli.beginnings import parse_from
     from streamlog.cli.loop import run_async
 
     given = invocation()
-    wanted = _wanted(target, version, state, data, quiet=quiet)
+    wanted = _wanted(target, version, state, data, quiet=quiet, is_drop=drop)
     now_ms = replaying.now_ms()
-    first = None if begin is None else replaying.parse_from(begin, now_ms)
+    first = None if begin is None else parse_from(begin, now_ms)
     last = replaying.parse_until(end or "end", now_ms)
 
     async def main() -> int:
@@ -126,13 +131,19 @@ def command(
 
 
 def _wanted(
-    target: str, version: str, state: Path | None, data: Path | None, *, quiet: bool
+    target: str,
+    version: str,
+    state: Path | None,
+    data: Path | None,
+    *,
+    quiet: bool,
+    is_drop: bool,
 ) -> replaying.Command:
     """Loads the one pipeline that is meant."""
     from streamlog.cli import replaying
     from streamlog.cli.pipeline_file import load_pipelines
     from streamlog.errors import UsageError
-    from streamlog.processing.plan.naming import beside, check_version
+    from streamlog.processing.plan.naming import FIRST, beside, check_version
 
     given = invocation()
     pipelines = load_pipelines(target)
@@ -144,7 +155,8 @@ def _wanted(
         )
     (pipeline,) = pipelines
     # What is wrong with the file is said before anything is started.
-    pipeline.plan(beside(pipeline.name, check_version(version)))
+    if not (is_drop and version == FIRST):
+        pipeline.plan(beside(pipeline.name, check_version(version)))
     return replaying.Command(
         target=target,
         pipeline=pipeline,

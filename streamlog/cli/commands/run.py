@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 from streamlog.cli.command import Command, invocation
 
 if TYPE_CHECKING:
+    from streamlog.cli.offsets import Bound
     from streamlog.cli.running import RunRequest
 
 WORKERS_MAX = 256
@@ -23,10 +25,17 @@ STANDBYS_MAX = 8
     streamlog run wordcount.py
     streamlog run app.py:totals -X brokers=kafka:9092 --workers 4
     streamlog run app.py --until end --drain
+    streamlog run app.py:totals --from end
     streamlog run app.py --workers 2 --metrics 127.0.0.1:9400
     """,
 )
 @click.argument("target", metavar="FILE[:NAME...]")
+@click.option(
+    "--from",
+    "begin",
+    metavar="BOUND",
+    help="Where a pipeline that has never run begins: start, end, @TIME or -N",
+)
 @click.option("--until", type=click.Choice(["end"]), help="Stop where the inputs end now")
 @click.option("--drain", is_flag=True, help="With --until end: no more will come, close windows")
 @click.option(
@@ -59,6 +68,7 @@ STANDBYS_MAX = 8
 @click.option("-q", "--quiet", is_flag=True, help="No live table")
 def command(
     target: str,
+    begin: str | None,
     until: str | None,
     drain: bool,
     workers: int,
@@ -80,6 +90,7 @@ def command(
         )
     request = RunRequest(
         target=target,
+        begin=None if begin is None else _bound(begin),
         until_end=until is not None,
         drain=drain,
         workers=workers,
@@ -93,13 +104,26 @@ def command(
     _run(request)
 
 
+def _bound(text: str) -> Bound:
+    from streamlog.cli.beginnings import parse_from
+
+    return parse_from(text, time.time_ns() // 1_000_000)
+
+
 def _run(request: RunRequest) -> None:
     from streamlog.cli.loop import run_async
     from streamlog.cli.pipeline_file import load_pipelines
     from streamlog.cli.running import run_request
+    from streamlog.errors import UsageError
 
     given = invocation()
     pipelines = load_pipelines(request.target)
+    if request.begin is not None and len(pipelines) > 1:
+        names = ", ".join(pipeline.name for pipeline in pipelines)
+        raise UsageError(
+            f"--from is for one pipeline, and {request.target} has several: {names}",
+            hint=f"Name one: {request.target.partition(':')[0]}:{pipelines[0].name}",
+        )
 
     async def main() -> int:
         return await run_request(request, pipelines, given.settings)

@@ -12,6 +12,7 @@ from streamlog.cli.command import Group, invocation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamlog.cli.known_versions import KnownVersions
     from streamlog.cli.state_rows import Look
 
 FORMATS = ("text", "json", "csv")
@@ -40,7 +41,15 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
 def _look(pipeline: str, state: Path | None, cluster: str | None) -> Look:
     from streamlog.cli.state_rows import open_look
 
-    return open_look(pipeline, state, cluster, invocation().settings)
+    return open_look(pipeline, state, cluster, invocation().settings, _known())
+
+
+def _known() -> KnownVersions:
+    from streamlog.cli.known_versions import ask_versions
+    from streamlog.cli.loop import run_async
+
+    given = invocation()
+    return run_async(lambda: ask_versions(given.settings), verbosity=given.verbosity)
 
 
 def _form(form: str | None) -> str:
@@ -54,13 +63,70 @@ def list_stores(
     pipeline: str | None, state: Path | None, cluster: str | None, form: str | None
 ) -> None:
     """List the stores of a pipeline's tasks; without a name, the pipelines."""
+    from streamlog.cli.state_past import say_what_is_left
     from streamlog.cli.state_rows import pipelines_table, stores_table, write_rows
 
     if pipeline is None:
-        table = pipelines_table(state, cluster, invocation().settings)
-    else:
-        table = stores_table(_look(pipeline, state, cluster))
+        table = pipelines_table(state, cluster, invocation().settings, _known())
+        write_rows(table, _form(form))
+        return
+    look = _look(pipeline, state, cluster)
+    write_rows(stores_table(look), _form(form))
+    say_what_is_left(look)
+
+
+@command.command("snapshots", examples="streamlog state snapshots delays_per_carrier")
+@click.argument("pipeline")
+@_where
+def list_snapshots(
+    pipeline: str, state: Path | None, cluster: str | None, form: str | None
+) -> None:
+    """List the kept snapshots, with which rewind --rebuild begins where history does not reach."""
+    from streamlog.cli.state_past import snapshots_table
+    from streamlog.cli.state_rows import write_rows
+
+    write_rows(snapshots_table(_look(pipeline, state, cluster)), _form(form))
+
+
+@command.command(
+    "drop",
+    examples="""
+    streamlog state drop delays_per_carrier
+    streamlog state drop delays_per_carrier --task 'flights[1]' --execute
+    """,
+)
+@click.argument("pipeline")
+@click.option("--task", "tasks", multiple=True, metavar="NAME[N]", help="A task; may be repeated")
+@click.option("--all", "all_tasks", is_flag=True, help="All tasks, none of which may run here")
+@click.option("--snapshots", "snapshots_only", is_flag=True, help="Only kept snapshots")
+@click.option("--execute", is_flag=True, help="Do it; without this, only show what would go")
+@_where
+def drop(
+    pipeline: str,
+    tasks: tuple[str, ...],
+    all_tasks: bool,
+    snapshots_only: bool,
+    execute: bool,
+    state: Path | None,
+    cluster: str | None,
+    form: str | None,
+) -> None:
+    """Remove the state of tasks that moved to other workers; a worker restores what it needs."""
+    from streamlog.cli.output import note
+    from streamlog.cli.state_past import drop_states, states_to_drop
+    from streamlog.cli.state_rows import write_rows
+
+    look = _look(pipeline, state, cluster)
+    meant = states_to_drop(look.folder, tasks, all_tasks=all_tasks, snapshots_only=snapshots_only)
+    table = drop_states(look, meant, snapshots_only=snapshots_only, execute=execute)
     write_rows(table, _form(form))
+    what = "Snapshots of" if snapshots_only else "State of"
+    if execute:
+        note(f"{what} {len(meant)} tasks: removed")
+    elif meant:
+        note("Nothing was removed: this is what would. Do it: the same with --execute")
+    else:
+        note("Nothing to remove: all state here is in use")
 
 
 @command.command("get", examples="streamlog state get delays_per_carrier totals UA")

@@ -13,7 +13,7 @@ from streamlog.cli.command import Command, invocation
 if TYPE_CHECKING:
     from streamlog.cli.output import Table
     from streamlog.cli.standing import TopFigures
-    from streamlog.client.admin.admin import Admin
+    from streamlog.client.client import Client
 
 INTERVAL_S = 1.0
 INTERVAL_MAX_S = 3600.0
@@ -58,20 +58,20 @@ def command(names: tuple[str, ...], tasks: bool, once: bool, interval: float) ->
         from streamlog.cli.standing import Style, TopFigures
 
         figures = TopFigures(Style(given.is_json))
-        async with open_connection(given.settings) as (_, admin):
-            table = await look_once(admin, figures, names, by_task=tasks)
+        async with open_connection(given.settings) as (client, _):
+            table = await look_once(client, figures, names, by_task=tasks)
             if once:
                 await trio.sleep(SAMPLE_S)
-                table = await look_once(admin, figures, names, by_task=tasks)
+                table = await look_once(client, figures, names, by_task=tasks)
                 write_table(table, as_json=given.is_json)
                 return
-            await follow(admin, figures, names, table, by_task=tasks, interval=interval)
+            await follow(client, figures, names, table, by_task=tasks, interval=interval)
 
     run_async(main, verbosity=given.verbosity)
 
 
 async def look_once(
-    admin: Admin, figures: TopFigures, names: tuple[str, ...], *, by_task: bool
+    client: Client, figures: TopFigures, names: tuple[str, ...], *, by_task: bool
 ) -> Table:
     """Looks at the cluster and returns what there is to show."""
     import trio
@@ -79,7 +79,7 @@ async def look_once(
     from streamlog.cli.commands.ps import named_pipelines
     from streamlog.processing.worker.watching import fetch_all
 
-    seen = await named_pipelines(admin, names)
+    seen = await named_pipelines(client, names)
     now, wall_ms = trio.current_time(), time.time_ns() // 1_000_000
     if by_task:
         return figures.tasks(seen, now, wall_ms)
@@ -89,7 +89,7 @@ async def look_once(
 
 
 async def follow(
-    admin: Admin,
+    client: Client,
     figures: TopFigures,
     names: tuple[str, ...],
     table: Table,
@@ -109,7 +109,7 @@ async def follow(
             while True:
                 write_table(table, as_json=invocation().is_json)
                 await trio.sleep(interval)
-                table = await look_once(admin, figures, names, by_task=by_task)
+                table = await look_once(client, figures, names, by_task=by_task)
         from rich.console import Console
         from rich.live import Live
 
@@ -117,4 +117,4 @@ async def follow(
             while True:
                 live.update(rich_table(table if by_task else upright(table)), refresh=True)
                 await trio.sleep(interval)
-                table = await look_once(admin, figures, names, by_task=by_task)
+                table = await look_once(client, figures, names, by_task=by_task)

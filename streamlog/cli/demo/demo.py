@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from streamlog.config import Settings
 
 STATE_FOLDER = "pipelines"
-"""In the data folder: local state belongs to the log that it was made from."""
+"""In the data folder, if nobody says otherwise: local state belongs to the log it was made from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ async def run_demo(request: DemoRequest, settings: Settings) -> int:
             return EXIT_INTERRUPTED if request.exit_at_end else 0
         config = RunConfig(
             brokers=brokers,
-            state_dir=request.folder / STATE_FOLDER,
+            state_dir=settings.path("state.dir") or request.folder / STATE_FOLDER,
             until_end=request.exit_at_end,
             drain=request.exit_at_end,
         )

@@ -23,6 +23,9 @@ class PipelineOptions:
         checkpoint_interval: How often tasks make their work durable.
         history: For how long tasks keep what undoes their checkpoints.
         history_bytes: How many bytes of it one task keeps.
+        snapshots: How often a task's whole state is copied, to rewind to when history ends.
+        snapshots_kept: How many copies one task keeps.
+        snapshots_bytes: How many bytes of them one task keeps.
         on_error: What happens to a record that fails.
         standbys: Warm copies of each task's state on other workers.
         idle: How long a source partition that was read to its end may be silent until time goes on
@@ -34,6 +37,9 @@ class PipelineOptions:
     checkpoint_interval: timedelta | None = None
     history: timedelta | None = None
     history_bytes: int | None = None
+    snapshots: timedelta | None = None
+    snapshots_kept: int | None = None
+    snapshots_bytes: int | None = None
     on_error: FailurePolicy = STOP
     standbys: int | None = None
     idle: timedelta | None = IDLE_AFTER

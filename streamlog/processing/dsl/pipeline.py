@@ -207,6 +207,13 @@ def _check_spans(**spans: timedelta | None) -> None:
             check_span(span, what, least_ms=0 if what == "history" else 1)
 
 
+def _check_counts(**counts: int | None) -> None:
+    for what, count in counts.items():
+        if count is not None:
+            example = f"{what}=2**28" if what.endswith("bytes") else f"{what}=1"
+            check_count(count, what, least=0, example=example)
+
+
 def _topic_of(name: str, extras: list[object], location: Location) -> Topic:
     """What is said of an input beside its type; notes of other tools are left alone."""
     for each in extras:
@@ -252,6 +259,9 @@ def pipeline(
     checkpoint_interval: timedelta | None = None,
     history: timedelta | None = None,
     history_bytes: int | None = None,
+    snapshots: timedelta | None = None,
+    snapshots_kept: int | None = None,
+    snapshots_bytes: int | None = None,
     on_error: FailurePolicy = ...,
     standbys: int | None = None,
     idle: timedelta | None = ...,
@@ -267,6 +277,9 @@ def pipeline(
     checkpoint_interval: timedelta | None = None,
     history: timedelta | None = None,
     history_bytes: int | None = None,
+    snapshots: timedelta | None = None,
+    snapshots_kept: int | None = None,
+    snapshots_bytes: int | None = None,
     on_error: FailurePolicy = STOP,
     standbys: int | None = None,
     idle: timedelta | None = IDLE_AFTER,
@@ -282,6 +295,11 @@ def pipeline(
         checkpoint_interval: How often its tasks make their work durable; by default every second.
         history: For how long tasks keep what a rewind needs to undo their checkpoints.
         history_bytes: How many bytes of it one task keeps at most.
+        snapshots: How often tasks copy their whole state, for rewinds to where history does not
+            reach; by default once a day.
+        snapshots_kept: How many copies one task keeps, by default seven; 0: it makes none.
+        snapshots_bytes: How many bytes of them one task keeps at most, by default a gibibyte; state
+            that is larger alone is not copied.
         on_error: What happens to a record that cannot be read or whose function raises: `stop()`,
             `skip()`, `retry(…)` or `dead_letter(…)`.
         standbys: How many other workers keep a warm copy of each task's state.
@@ -294,10 +312,13 @@ def pipeline(
     """
     check_policy(on_error, f"{caller_location()}: @pipeline")
     _check_spans(checkpoint_interval=checkpoint_interval, history=history, idle=idle, quiet=quiet)
-    if history_bytes is not None:
-        check_count(history_bytes, "history_bytes", least=0, example="history_bytes=2**28")
-    if standbys is not None:
-        check_count(standbys, "standbys", least=0, example="standbys=1")
+    _check_spans(snapshots=snapshots)
+    _check_counts(
+        history_bytes=history_bytes,
+        snapshots_kept=snapshots_kept,
+        snapshots_bytes=snapshots_bytes,
+        standbys=standbys,
+    )
     # Types that are defined inside a function, as tests do, are found in the caller's names.
     frame = inspect.currentframe()
     scope = dict(frame.f_back.f_locals) if frame is not None and frame.f_back is not None else {}
@@ -305,6 +326,9 @@ def pipeline(
         checkpoint_interval=checkpoint_interval,
         history=history,
         history_bytes=history_bytes,
+        snapshots=snapshots,
+        snapshots_kept=snapshots_kept,
+        snapshots_bytes=snapshots_bytes,
         on_error=on_error,
         standbys=standbys,
         idle=idle,

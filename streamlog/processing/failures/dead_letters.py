@@ -8,7 +8,7 @@ headers come ours, all of text, under `__streamlog.errors.`, named as Kafka Conn
     location                    the user's file and line
     exception.class             what was raised, e.g. builtins.ZeroDivisionError
     exception.message           what it said
-    exception.stacktrace        where a function raised it: the user's frames
+    exception.stacktrace        where a function raised it: the user's frames; none if none is
     attempts                    how often it was tried
     time                        when it was set aside, RFC 3339
     order                       "key" if later records of its key are held back until it returns
@@ -33,7 +33,6 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -54,7 +53,7 @@ RETRY_DROP: Final = RETRY + "drop"
 RETRY_COUNT: Final = RETRY + "count"
 
 MESSAGE_CHARS_MAX: Final = 2_000
-_PACKAGE: Final = str(Path(__file__).parent.parent.parent)
+_PACKAGE: Final = __name__.partition(".")[0]
 STACKTRACE_CHARS_MAX: Final = 8_000
 """Of which the end is kept: that is where it was raised."""
 
@@ -100,8 +99,7 @@ def cause_of(
     error = failure.__cause__ or failure
     trace = ""
     if not isinstance(failure, UndecodableFailure):
-        shown = error.with_traceback(_users_part(error.__traceback__))
-        trace = "".join(traceback.format_exception(shown))
+        trace = users_trace(error)
     kind = type(error)
     return Cause(
         topic=failure.topic,
@@ -119,14 +117,38 @@ def cause_of(
     )
 
 
-def _users_part(trace: TracebackType | None) -> TracebackType | None:
-    """The frames from the first one on that is not ours; all if there is none."""
-    rest = trace
-    while rest is not None:
-        if not rest.tb_frame.f_code.co_filename.startswith((_PACKAGE, "<streamlog ")):
-            return rest
-        rest = rest.tb_next
-    return trace
+def users_trace(error: BaseException) -> str:
+    """Returns where an error came about in the user's code; nothing if it did so in ours.
+
+    Of errors that led to it, those are left out that were ours alone.
+    """
+    told = traceback.TracebackException.from_exception(error)
+    return "".join(told.format()) if _keep_users(told, error) else ""
+
+
+def _keep_users(told: traceback.TracebackException, error: BaseException) -> bool:
+    """Cuts off the frames in front of the user's first one; says whether there is any."""
+    skipped = _ours_first(error.__traceback__)
+    told.stack = traceback.StackSummary.from_list(list(told.stack)[skipped:])
+    for name in ("__cause__", "__context__"):
+        before, its_error = getattr(told, name), getattr(error, name)
+        if before is not None and not _keep_users(before, its_error):
+            setattr(told, name, None)
+    return bool(told.stack)
+
+
+def _ours_first(trace: TracebackType | None) -> int:
+    """How many frames come before the first one that is not ours."""
+    count = 0
+    while trace is not None:
+        frame = trace.tb_frame
+        # By the module's name: compiled modules do not know where their file is.
+        module = str(frame.f_globals.get("__name__"))
+        is_ours = module.partition(".")[0] == _PACKAGE
+        if not is_ours and not frame.f_code.co_filename.startswith("<streamlog "):
+            return count
+        count, trace = count + 1, trace.tb_next
+    return count
 
 
 def rfc3339(time_ms: int) -> str:

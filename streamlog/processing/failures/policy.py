@@ -197,4 +197,14 @@ def topic_of(policy: FailurePolicy, pipeline: str) -> str | None:
     verdict = verdict_of(policy)
     if not isinstance(verdict, DeadLetter):
         return None
-    return verdict.topic or f"{pipeline}.dlq"
+    return verdict.topic or dead_letters_of(pipeline)
+
+
+def dead_letters_of(name: str) -> str:
+    """Returns the topic of dead letters of what runs under a name, if it names no other."""
+    return f"{name}.dlq"
+
+
+def retry_group(topic: str) -> str:
+    """Returns the group that remembers which dead letters of a topic were sent back."""
+    return f"{topic}.retry"

@@ -4,15 +4,20 @@ A pipeline's name is its group's, and begins the names of its internal topics an
 folder. A version runs the same function under a name of its own, `delays.v2`, and writes topics of
 its own, `delays-per-carrier.v2`; so nothing that it does shows in what runs under the plain name.
 Once it has taken the pipeline's place it keeps its name, and with it its state, but writes the
-topics that everybody reads.
+topics that everybody reads. The version that a pipeline began as bears its plain name for ever;
+once another one is live, people call it `first`.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from streamlog.errors import UsageError
+
+FIRST: Final = "first"
+"""What the version is called that a pipeline began as."""
 
 _VERSION = re.compile(r"[A-Za-z0-9_-]{1,30}")
 
@@ -38,6 +43,11 @@ def check_version(version: str) -> str:
             f"{version!r} cannot name a version: it becomes a part of the names of topics",
             hint="Use letters, digits, '_' and '-', at most 30 of them: --as v2",
         )
+    if version == FIRST:
+        raise UsageError(
+            f'"{FIRST}" is what the version is called that a pipeline began as',
+            hint="Choose another name: --as v2",
+        )
     return version
 
 
@@ -48,3 +58,12 @@ def beside(pipeline: str, version: str) -> Naming:
     Naming(name='delays.v2', suffix='.v2')
     """
     return Naming(f"{pipeline}.{version}", f".{version}")
+
+
+def name_of(pipeline: str, version: str) -> str:
+    """Returns the whole name of a version.
+
+    >>> name_of("delays", "v2"), name_of("delays", FIRST)
+    ('delays.v2', 'delays')
+    """
+    return pipeline if version == FIRST else beside(pipeline, version).name

@@ -76,7 +76,12 @@ class Sides:
 
 
 async def find_sides(
-    client: Client, pipeline: Pipeline[..., object], live_name: str, version: str, note: Version
+    client: Client,
+    pipeline: Pipeline[..., object],
+    live_name: str,
+    version: str,
+    note: Version,
+    live_note: Version | None = None,
 ) -> Sides:
     """Looks up where both sides stand.
 
@@ -86,10 +91,15 @@ async def find_sides(
         live_name: Under which name the live pipeline runs.
         version: The version.
         note: What the registry says of it.
+        live_note: What the registry says of the live one, if anything.
     """
     version_plan = pipeline.plan(beside(pipeline.name, version))
     live_plan = pipeline.plan(Naming(live_name))
     newest = await newest_skipped_ms(client, version_plan, note.begins)
+    if live_note is not None and live_note.begins:
+        # What the live one has left out at its beginning is missing likewise.
+        left_out = await newest_skipped_ms(client, version_plan, live_note.begins)
+        newest = max(newest, left_out)
     version_side = await standing_of(client, version_plan)
     # Where it has nothing to read after its beginning, it commits nothing.
     positions = {**flat(note.begins), **version_side.positions}
@@ -109,7 +119,7 @@ async def compare_outputs(
     found: list[Comparison] = []
     for live_topic, topic in sides.topics():
         comparison = Comparison(live_topic, topic, sides.part(live_topic, topic))
-        with open_result_table() as table:
+        async with open_result_table(threads) as table:
             # A row holds until the next, so what one side alone has read by now must not count.
             is_rows = kind_of(sides.version_plan, topic).kind is Kind.ROWS
             await fill(

@@ -1,16 +1,20 @@
 """Removes a version: its group, its topics and its local state; never anything of the live one.
 
-The plan says what would go. What is removed is only what the registry or the version's own plan
-names, by whole names, so that nothing of a similar name goes with it. The registry forgets the
-version last: a drop that was cut short is finished by another.
+A version is a replay, or one whose place another has taken, also the one that the pipeline began
+as. The plan says what would go. What is removed is only what the registry, the version's own plan
+or its group names, by whole names, so that nothing of a similar name goes with it. Topics that the
+live version reads or writes stay in any case. The registry forgets the version last: a drop that
+was cut short is finished by another.
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from streamlog.client.admin.admin import Admin
@@ -20,10 +24,13 @@ from streamlog.client.errors import UnknownTopicError
 from streamlog.client.values import EARLIEST, LATEST, TopicPartition
 from streamlog.doors import WorkerThreads
 from streamlog.errors import UnreachableError
-from streamlog.processing.plan.naming import beside
+from streamlog.processing.failures.policy import dead_letters_of, retry_group
+from streamlog.processing.plan.naming import FIRST, Naming, beside, name_of
 from streamlog.processing.replay.errors import NoVersionError, VersionRefusedError
-from streamlog.processing.replay.registry import version_record
+from streamlog.processing.replay.registry import Version, live_record, version_record
 from streamlog.processing.replay.registry_topic import read_registry, write_registry
+from streamlog.processing.replay.standing import sub_topology_of
+from streamlog.processing.replay.versions import Role, identify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from streamlog.client.client import Client
     from streamlog.processing.dsl.pipeline import Pipeline
     from streamlog.processing.plan.plan import Plan
+    from streamlog.processing.replay.registry import Registry
 
 
 GONE_TIMEOUT_S = 30
@@ -41,21 +49,23 @@ GONE_POLL_S = 0.05
 class DropPlan:
     """What dropping a version removes."""
 
+    pipeline: str
     name: str
-    group: bool
-    """Whether there is a group."""
-    members: int
-    topics: dict[str, int]
+    role: Role
+    groups: tuple[str, ...] = ()
+    """Those that are there: its own, and what it remembers of dead letters."""
+    members: int = 0
+    topics: dict[str, int] = field(default_factory=dict)
     """Those that are there, with the number of their records."""
-    state: Path | None
+    state: Path | None = None
     """The folder of its state on this machine, if there is one."""
-    known: bool
+    known: bool = False
     """Whether the registry knows the version."""
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to remove."""
-        return not (self.group or self.topics or self.state or self.known)
+        return not (self.groups or self.topics or self.state or self.known)
 
 
 async def plan_drop(
@@ -66,35 +76,52 @@ async def plan_drop(
     Raises:
         VersionRefusedError: If the version is the live one, or is becoming it.
     """
-    naming = beside(pipeline.name, version)
+    name = name_of(pipeline.name, version)
     registry = await read_registry(client)
     live = registry.live(pipeline.name)
-    if naming.name in (live.runs_as, live.swapping_to):
+    if name in (live.runs_as, live.swapping_to):
         raise VersionRefusedError(
-            f'{naming.name} is what runs as "{pipeline.name}" now, so it cannot be dropped',
+            f'{name} is what runs as "{pipeline.name}" now, so it cannot be dropped',
             hint="Replay and swap in another version first",
         )
-    note = registry.version(naming.name)
-    if note is None:
+    identity = identify(registry, name)
+    if registry.version(name) is None and name not in live.retired:
         # Whatever has that name was made by nobody's replay.
-        return DropPlan(
-            name=naming.name, group=False, members=0, topics={}, state=None, known=False
-        )
-    plan = pipeline.plan(naming)
+        return DropPlan(pipeline=pipeline.name, name=name, role=identity.role)
     admin = Admin(client)
-    groups = {group.group for group in await admin.list_groups()}
+    topics = await _records(admin, await _topics_of(admin, pipeline, version, registry))
+    there = {group.group for group in await admin.list_groups()}
+    wanted = (name, *(retry_group(topic) for topic in topics))
     members = 0
-    if naming.name in groups:
-        members = len((await admin.describe_groups([naming.name]))[naming.name].members)
+    if name in there:
+        members = len((await admin.describe_groups([name]))[name].members)
     return DropPlan(
-        name=naming.name,
-        group=naming.name in groups,
+        pipeline=pipeline.name,
+        name=name,
+        role=identity.role,
+        groups=tuple(group for group in wanted if group in there),
         members=members,
-        # Those of its plan as it was, and as it is now.
-        topics=await _records(admin, (*note.topics, *own_topics(plan))),
-        state=await state_folder_of(admin, state_dir, naming.name),
+        topics=topics,
+        state=await state_folder_of(admin, state_dir, name),
         known=True,
     )
+
+
+async def _topics_of(
+    admin: Admin, pipeline: Pipeline[..., object], version: str, registry: Registry
+) -> tuple[str, ...]:
+    """Those of a version's plan as it was, and as it is now, without any of the live one's."""
+    name = name_of(pipeline.name, version)
+    note = registry.version(name)
+    found = list(() if note is None else note.topics)
+    if version == FIRST:
+        found += internal_topics(pipeline.plan(Naming(name)))
+        found += await topics_behind_group(admin, name)
+    else:
+        found += own_topics(pipeline.plan(beside(pipeline.name, version)))
+    live = pipeline.plan(Naming(registry.live(pipeline.name).runs_as))
+    kept = {*live.source_topics, *live.table_topics, *own_topics(live)}
+    return tuple(topic for topic in dict.fromkeys(found) if topic not in kept)
 
 
 async def state_folder_of(admin: Admin, state_dir: Path, name: str) -> Path | None:
@@ -104,12 +131,41 @@ async def state_folder_of(admin: Admin, state_dir: Path, name: str) -> Path | No
     return folder if folder.is_dir() else None
 
 
-def own_topics(plan: Plan) -> tuple[str, ...]:
-    """Returns the topics that are a version's alone."""
+def internal_topics(plan: Plan) -> tuple[str, ...]:
+    """Returns the topics whose names begin with the plan's: nobody else's."""
     names: dict[str, None] = {}
     for sub in plan.sub_topologies:
         names.update(dict.fromkeys((*sub.repartition_topics, sub.changelog_topic)))
-    return (*names, *plan.dead_letter_topics, *plan.output_topics)
+    own_letters = dead_letters_of(plan.name)
+    letters = [own_letters] if own_letters in plan.dead_letter_topics else []
+    return (*names, *letters)
+
+
+def own_topics(plan: Plan) -> tuple[str, ...]:
+    """Returns all topics that a plan writes; they are its alone if it is drawn beside another."""
+    names = (*internal_topics(plan), *plan.dead_letter_topics, *plan.output_topics)
+    return tuple(dict.fromkeys(names))
+
+
+async def topics_behind_group(admin: Admin, name: str) -> tuple[str, ...]:
+    """Returns the internal topics of what has run under a name, by what its group has committed.
+
+    Its code may be gone by now, and with it the names of its sub-topologies.
+    """
+    found: dict[str, None] = {}
+    for at in sorted(await admin.group_offsets(name)):
+        sub = sub_topology_of(name, at.topic)
+        if sub != at.topic:
+            found[at.topic] = None
+        found[f"{name}.{sub}.changelog"] = None
+    return (*found, dead_letters_of(name))
+
+
+async def note_of_former(client: Client, pipeline: str, registry: Registry) -> Version:
+    """Returns the note to keep of the version that a pipeline began as, once it is live no more."""
+    topics = await topics_behind_group(Admin(client), pipeline)
+    known = registry.version(pipeline) or Version(pipeline=pipeline, begins={}, ends={})
+    return msgspec.structs.replace(known, topics=topics)
 
 
 async def _records(admin: Admin, topics: tuple[str, ...]) -> dict[str, int]:
@@ -146,8 +202,8 @@ async def drop(client: Client, plan: DropPlan) -> None:
             hint="Stop its workers first",
         )
     admin = Admin(client)
-    if plan.group:
-        await admin.delete_groups([plan.name])
+    if plan.groups:
+        await admin.delete_groups(plan.groups)
     for topic in plan.topics:
         try:
             await admin.delete_topics([topic])
@@ -155,10 +211,20 @@ async def drop(client: Client, plan: DropPlan) -> None:
             continue  # Another drop was quicker.
     await _wait_gone(admin, tuple(plan.topics))
     if plan.state is not None:
-        folder = plan.state
-        await WorkerThreads(1).run(lambda: shutil.rmtree(folder, ignore_errors=True))
+        await WorkerThreads(1).run(partial(shutil.rmtree, plan.state, ignore_errors=True))
     if plan.known:
-        await write_registry(client, version_record(plan.name, None))
+        await _forget(client, plan)
+
+
+async def _forget(client: Client, plan: DropPlan) -> None:
+    """Has the registry forget a version, also as a former one."""
+    records = [version_record(plan.name, None)]
+    live = (await read_registry(client)).live(plan.pipeline)
+    if plan.name in live.retired:
+        retired = tuple(name for name in live.retired if name != plan.name)
+        left = msgspec.structs.replace(live, retired=retired)
+        records.append(live_record(plan.pipeline, left))
+    await write_registry(client, *records)
 
 
 async def _wait_gone(admin: Admin, topics: tuple[str, ...]) -> None:

@@ -6,10 +6,13 @@ is JSON, the newest of a key holds:
 * `live/delays`: under which name `delays` runs now, if that is not its own, and whether a swap of
   another version into its place was begun and not ended;
 * `version/delays.v2`: what a version was made of: the part of the sources that it replays, its
-  topics, and the text of its file.
+  topics, and the text of its file. `version/delays` is about the version that the pipeline began
+  as: where that was, if not at the start of its sources, and, once another has taken its place,
+  which topics are its alone.
 
-Whoever starts a pipeline reads the topic first. It is small: a record for each version that there
-is. On a cluster without it, every pipeline runs under its own name.
+Which version a name means follows from this; see `versions`. Whoever starts a pipeline reads the
+topic first. It is small: a record for each version that there is. On a cluster without it, every
+pipeline runs under its own name.
 """
 
 from __future__ import annotations
@@ -99,6 +102,10 @@ class Registry:
     def live(self, pipeline: str) -> Live:
         """Returns what is known of a pipeline; by default that it runs under its own name."""
         return self._live.get(pipeline) or Live(runs_as=pipeline)
+
+    def pipelines(self) -> dict[str, Live]:
+        """Returns the pipelines that do not simply run under their own names."""
+        return dict(self._live)
 
     def version(self, name: str) -> Version | None:
         """Returns what is known of a version, by its whole name."""

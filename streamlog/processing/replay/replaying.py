@@ -20,6 +20,7 @@ from streamlog.processing.replay.offsets import describe, flat, further, nested
 from streamlog.processing.replay.registry import Version, version_record
 from streamlog.processing.replay.registry_topic import read_registry, write_registry
 from streamlog.processing.replay.source import source_digest
+from streamlog.processing.replay.versions import refuse_former
 from streamlog.processing.worker.run import run_pipeline
 from streamlog.processing.worker.span import Span
 from streamlog.processing.worker.topics import find_sources
@@ -164,6 +165,7 @@ def _check_name(
             if request.version == "v2"
             else "Replay under another name",
         )
+    refuse_former(registry, plan.name)
 
 
 async def _check_nobodys(client: Client, plan: Plan, request: ReplayRequest) -> None:

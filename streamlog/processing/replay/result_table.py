@@ -6,19 +6,23 @@ comparison, so nothing in it is ever made durable. Blocking; its caller runs it 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from enum import Enum
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import lmdb
 import msgspec
+import trio
 
 from streamlog.errors import StorageError
 from streamlog.processing.replay.result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from streamlog.doors import Threads
 
 _MAP_SIZE_FIRST: Final = 64 << 20
 _MAP_SIZE_MAX: Final = 1 << 40
@@ -86,12 +90,26 @@ class ResultTable:
             ) from error
 
 
-@contextmanager
-def open_result_table() -> Iterator[ResultTable]:
-    """Opens a table in a temporary folder, which goes with it."""
-    with TemporaryDirectory(prefix="streamlog-diff-") as folder:
-        table = ResultTable(folder)
-        try:
-            yield table
-        finally:
-            table.close()
+@asynccontextmanager
+async def open_result_table(threads: Threads) -> AsyncIterator[ResultTable]:
+    """Opens a table in a temporary folder, which goes with it; the disk is for threads."""
+    folder, table = await threads.run(_open)
+    try:
+        yield table
+    finally:
+        with trio.CancelScope(shield=True):
+            await threads.run(partial(_remove, folder, table))
+
+
+def _open() -> tuple[TemporaryDirectory[str], ResultTable]:
+    folder = TemporaryDirectory(prefix="streamlog-diff-")
+    try:
+        return folder, ResultTable(folder.name)
+    except BaseException:
+        folder.cleanup()
+        raise
+
+
+def _remove(folder: TemporaryDirectory[str], table: ResultTable) -> None:
+    table.close()
+    folder.cleanup()

@@ -83,7 +83,7 @@ async def standing_of(client: Client, plan: Plan) -> Standing:
     admin = Admin(client)
     group = (await admin.describe_groups([plan.name])).get(plan.name)
     committed = await admin.group_offsets(plan.name)
-    subs = {key.topic: _sub_topology(plan.name, key.topic) for key in committed}
+    subs = {key.topic: sub_topology_of(plan.name, key.topic) for key in committed}
     logs = {f"{plan.name}.{sub}.changelog": sub for sub in subs.values()}
     there = await admin.describe_topics(sorted(logs))
     partitions = [
@@ -92,7 +92,7 @@ async def standing_of(client: Client, plan: Plan) -> Standing:
         for each in topic.partitions
     ]
     ends: TaskEnds = {}
-    for (topic, _), meta in sorted((await _last_checkpoints(client, partitions)).items()):
+    for (topic, _), meta in sorted((await last_checkpoints(client, partitions)).items()):
         ends.setdefault(logs[topic], []).append(meta)
     writers = {topic for sub in plan.sub_topologies for topic in sub.writer_topics}
     counts = {
@@ -115,14 +115,14 @@ async def standing_of(client: Client, plan: Plan) -> Standing:
     )
 
 
-def _sub_topology(name: str, topic: str) -> str:
-    """The name of the sub-topology that reads a topic."""
+def sub_topology_of(name: str, topic: str) -> str:
+    """Returns the name of the sub-topology that reads a topic; a source's is the topic's."""
     if topic.startswith(f"{name}.") and topic.endswith(".repartition"):
         return topic.removeprefix(f"{name}.").removesuffix(".repartition")
     return topic
 
 
-async def _last_checkpoints(
+async def last_checkpoints(
     client: Client, partitions: list[TopicPartition]
 ) -> dict[TopicPartition, TaskMeta]:
     """Returns the newest checkpoint in each changelog; those without one are missing."""

@@ -35,6 +35,7 @@ from streamlog.doors import WorkerThreads
 from streamlog.processing.replay.comparing import compare_outputs, fill, find_sides, pairs_of
 from streamlog.processing.replay.corrections import Corrections
 from streamlog.processing.replay.diff import Part
+from streamlog.processing.replay.dropping import note_of_former
 from streamlog.processing.replay.errors import NoVersionError, VersionRefusedError
 from streamlog.processing.replay.offsets import flat, further, nested
 from streamlog.processing.replay.reach import kind_of
@@ -44,6 +45,7 @@ from streamlog.processing.replay.replaying import run_version
 from streamlog.processing.replay.result import Kind
 from streamlog.processing.replay.result_table import open_result_table
 from streamlog.processing.replay.source import source_digest
+from streamlog.processing.replay.versions import refuse_former
 from streamlog.processing.worker.topics import ensure_topics, find_sources
 
 if TYPE_CHECKING:
@@ -144,13 +146,14 @@ async def swap(
     """
     async with open_client(ClientConfig(brokers=config.brokers)) as client:
         live, note, sides = await _look(client, pipeline, version)
+        began = (await read_registry(client)).version(live.runs_as)
         name = sides.version_plan.name
         if live.runs_as == name:
             raise VersionRefusedError(f'{name} runs as "{pipeline.name}" already')
         _check_stopped(sides)
         note = await _catch_up(client, pipeline, version, sides, note, config, status)
         await _announce(client, pipeline, live, name)
-        after = await find_sides(client, pipeline, live.runs_as, version, note)
+        after = await find_sides(client, pipeline, live.runs_as, version, note, began)
         if after.live.members or after.live.positions != sides.live.positions:
             await write_registry(client, live_record(pipeline.name, _without_swap(live)))
             raise VersionRefusedError(
@@ -158,8 +161,7 @@ async def swap(
                 hint="Stop its workers and swap again",
             )
         corrections = await _correct(client, after, tombstones=tombstones)
-        swapped = Live(runs_as=name, retired=(*live.retired, live.runs_as))
-        await write_registry(client, live_record(pipeline.name, swapped))
+        await _take_place(client, pipeline.name, live, name)
         return Swapped(name=name, former=live.runs_as, corrections=corrections)
 
 
@@ -181,13 +183,15 @@ async def _look(
             f'"{pipeline.name}" is being swapped for {live.swapping_to}, and that has not ended',
             hint=f"Finish that first: --as {(live.swapping_to or '').rpartition('.')[2]} --swap",
         )
+    refuse_former(registry, name)
     if note.source and source_digest(pipeline) not in ("", note.source):
         raise VersionRefusedError(
             f"{name} was made of other code: its file has changed since, so its state may not be "
             "what this code makes",
             hint=f"Replay it anew: streamlog replay FILE:{pipeline.name} --as {version} --again",
         )
-    sides = await find_sides(client, pipeline, live.runs_as, version, note)
+    began = registry.version(live.runs_as)
+    sides = await find_sides(client, pipeline, live.runs_as, version, note, began)
     if live.runs_as != name and sides.version.is_drained and not sides.live.is_drained:
         raise VersionRefusedError(
             f"{name} was drained, and the live pipeline was not: what comes next would be late for "
@@ -258,6 +262,18 @@ async def _announce(client: Client, pipeline: Pipeline[..., object], live: Live,
     await write_registry(client, live_record(pipeline.name, announced))
 
 
+async def _take_place(client: Client, pipeline: str, live: Live, name: str) -> None:
+    """Makes a version the live one."""
+    retired = (*(each for each in live.retired if each != name), live.runs_as)
+    records = [live_record(pipeline, Live(runs_as=name, retired=retired))]
+    if live.runs_as == pipeline:
+        # Its code goes with the edit: what it leaves behind is noted for whoever drops it.
+        registry = await read_registry(client)
+        note = await note_of_former(client, pipeline, registry)
+        records.append(version_record(pipeline, note))
+    await write_registry(client, *records)
+
+
 def _without_swap(live: Live) -> Live:
     return Live(runs_as=live.runs_as, retired=live.retired)
 
@@ -298,7 +314,7 @@ async def _write(
     client: Client, sides: Sides, live_topic: str, topic: str, corrections: Corrections
 ) -> None:
     threads = WorkerThreads(THREADS)
-    with open_result_table() as table:
+    async with open_result_table(threads) as table:
         await fill(client, threads, table, sides, (live_topic, topic))
         records = _records(table, corrections)
         async with open_producer(client, ProducerConfig()) as producer:

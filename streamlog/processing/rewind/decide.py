@@ -16,7 +16,9 @@ before as well, and a drain that comes after the target is undone.
 A task that goes back nowhere, but has a writer with a cut, gets the rule all the same; and whatever
 it had put out since its last checkpoint may be put out differently now, so it has a cut as well.
 
-The start needs no history: an empty state that has read nothing.
+The start needs no history: an empty state that has read nothing. What the history does not reach
+can be rebuilt from a kept snapshot, which is an older checkpoint like any other, or from the start.
+Either way the input must still have what comes behind it.
 """
 
 from __future__ import annotations
@@ -27,17 +29,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from streamlog.processing.rewind.target import Back, ClockTime, Edge, EventTime
-from streamlog.processing.state.kept import KeptCheckpoint, rewound_meta
+from streamlog.processing.state.kept import KeptCheckpoint
+from streamlog.processing.state.lineage import rewound_meta
 from streamlog.processing.state.meta import NO_SEQUENCE, TaskMeta, WriterMeta
 from streamlog.processing.worker.position import DRAIN_INDEX, INDEX_BITS, writer_id
-from streamlog.processing.worker.withdrawn import still_withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streamlog.processing.rewind.outline import Outline, SubOutline
     from streamlog.processing.rewind.target import Target
-    from streamlog.processing.state.meta import Withdrawal
     from streamlog.processing.worker.placement import TaskName
 
 START = KeptCheckpoint(TaskMeta(), 0, 0)
@@ -56,6 +57,8 @@ class TaskPast:
     log_end: int
     rows: int = 0
     """Of its state now."""
+    snapshots: Sequence[KeptCheckpoint] = ()
+    """From which it can be rebuilt, the newest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +81,18 @@ class Choice:
     """Rows to undo, or more: some are undone several times."""
     read_from: int = 0
     """The offset at which it goes on."""
+    from_snapshot: bool = False
+    """Whether it goes to a kept snapshot."""
 
     @property
     def moved(self) -> bool:
         """Whether it goes back at all."""
-        return self.steps > 0 or self.anew
+        return self.steps > 0 or self.anew or self.from_snapshot
+
+    @property
+    def missing(self) -> int:
+        """How many offsets behind its checkpoint its input does not hold any more."""
+        return max(self.log_start - self.read_from, 0) if self.moved else 0
 
     @property
     def touched(self) -> bool:
@@ -102,6 +112,16 @@ class Decision:
     choices: list[Choice] = field(default_factory=list)
     out_of_reach: list[TaskName] = field(default_factory=list)
 
+    @property
+    def gone(self) -> list[Choice]:
+        """Those that would have to read what their input does not hold any more."""
+        return [each for each in self.choices if each.missing]
+
+    @property
+    def possible(self) -> bool:
+        """Whether it can be done."""
+        return not self.out_of_reach and not self.gone
+
 
 def decide(
     outline: Outline,
@@ -116,7 +136,7 @@ def decide(
         outline: Of the pipeline.
         pasts: Of all its tasks.
         target: Where to go.
-        rebuild: Let tasks whose history does not reach begin anew.
+        rebuild: Let tasks whose history does not reach go to a snapshot, or begin anew.
     """
     decision = Decision()
     chosen: dict[TaskName, Choice] = {}
@@ -132,13 +152,18 @@ def decide(
                 if chosen[each].touched
             }
             aim = Edge.END if sources_only and sub.writers else target
-            steps = _choose(pasts[name], aim, cuts, is_source=not sub.writers)
-            if steps is None and not rebuild and target is not Edge.START:
-                decision.out_of_reach.append(name)
+            past, is_source = pasts[name], not sub.writers
+            steps = _choose(past.checkpoints, aim, cuts, is_source=is_source)
+            snapshot = None
+            if steps is None and target is not Edge.START:
+                if rebuild:
+                    snapshot = _choose(past.snapshots, aim, cuts, is_source=is_source)
+                else:
+                    decision.out_of_reach.append(name)
             nothing_left = bool(writers) and all(
                 cuts.get(writer) == EVERYTHING for writer in writers
             )
-            choice = _choice(sub, name, pasts[name], steps, cuts, nothing_left=nothing_left)
+            choice = _choice(sub, name, past, (steps, snapshot), cuts, nothing_left=nothing_left)
             chosen[name] = choice
             decision.choices.append(choice)
     return decision
@@ -167,12 +192,12 @@ def cut_of(meta: TaskMeta, topic: str) -> int:
 
 
 def _choose(
-    past: TaskPast, target: Target, cuts: Mapping[int, int], *, is_source: bool
+    kept: Sequence[KeptCheckpoint], target: Target, cuts: Mapping[int, int], *, is_source: bool
 ) -> int | None:
-    """Returns how many steps to undo, or nothing to begin anew: no history reaches, or need to."""
+    """Returns which of some checkpoints to go to; nothing if none is old enough, or need be."""
     if target is Edge.START:
         return None
-    for steps, each in enumerate(past.checkpoints):
+    for steps, each in enumerate(kept):
         if any(_is_ahead(writer, cuts) for writer in each.meta.writers):
             continue
         if isinstance(target, ClockTime) and each.sequence and each.time_ms > target.time_ms:
@@ -198,7 +223,16 @@ def _clock_of(back: Back, outline: Outline, pasts: Mapping[TaskName, TaskPast]) 
         for name, past in pasts.items()
         if name.sub_topology in sources and len(past.checkpoints) > back.checkpoints
     ]
-    # Nobody has kept so many: only an empty state is before all that is kept.
+    if not times:
+        # Nobody has kept so many. Snapshots with so much lower numbers are at least as far back.
+        times = [
+            each.time_ms
+            for name, past in pasts.items()
+            if name.sub_topology in sources
+            for each in past.snapshots
+            if each.sequence <= past.checkpoints[0].sequence - back.checkpoints
+        ]
+    # If there are none: only an empty state is before all that is kept.
     return ClockTime(max(times, default=-1))
 
 
@@ -206,16 +240,19 @@ def _choice(
     sub: SubOutline,
     name: TaskName,
     past: TaskPast,
-    steps: int | None,
+    found: tuple[int | None, int | None],
     cuts: Mapping[int, int],
     *,
     nothing_left: bool,
 ) -> Choice:
-    now = past.checkpoints[0]
-    to = START if steps is None else past.checkpoints[steps]
-    undone = past.rows
+    now, to, undone = past.checkpoints[0], START, past.rows
+    steps, snapshot = found
     if steps is not None:
+        to = past.checkpoints[steps]
         undone = sum(each.rows for each in past.checkpoints[1 : steps + 1])
+    elif snapshot is not None:
+        to = past.snapshots[snapshot]
+        undone = max(past.rows, to.rows)
     position = to.positions().get((sub.input_topic, name.partition))
     if position is None:
         position = past.log_end if nothing_left else past.log_start
@@ -226,7 +263,8 @@ def _choice(
         to=to,
         steps=steps or 0,
         cuts=cuts,
-        anew=steps is None,
+        anew=steps is None and snapshot is None,
+        from_snapshot=snapshot is not None,
         log_start=past.log_start,
         log_end=past.log_end,
         undone_rows=undone,
@@ -248,15 +286,3 @@ def new_meta(choice: Choice, timeline: str) -> TaskMeta:
         positions = ((choice.topic, choice.name.partition, choice.read_from),)
         meta = msgspec.structs.replace(meta, positions=positions)
     return meta
-
-
-def with_withdrawn(meta: TaskMeta, rules: Mapping[int, Withdrawal]) -> TaskMeta:
-    """Returns a task's meta that says of its writers what of them does not count any more."""
-    writers = {each.writer: each for each in meta.writers}
-    for number, rule in rules.items():
-        writer = writers.get(number) or WriterMeta(number, -1, NO_SEQUENCE, None, drained=False)
-        others = [each for each in writer.withdrawn if each[0] > rule[0] or each[1] < rule[1]]
-        writers[number] = msgspec.structs.replace(
-            writer, withdrawn=still_withdrawn([*others, rule], writer.epoch)
-        )
-    return msgspec.structs.replace(meta, writers=tuple(w for _, w in sorted(writers.items())))

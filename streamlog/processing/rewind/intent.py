@@ -30,7 +30,9 @@ class TaskIntent(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     """Of its input."""
     to_sequence: int
-    """The checkpoint in its history that is repeated; 0: none, the state is emptied."""
+    """The checkpoint that is repeated; 0: none, the state is emptied."""
+    from_snapshot: bool
+    """Whether that is a kept snapshot, and not in its history."""
     moved: bool
     """Whether its rows change; else only what it says of its writers."""
     meta: TaskMeta

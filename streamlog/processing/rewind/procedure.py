@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from streamlog.processing.rewind.decide import new_meta, with_withdrawn, writers_of
+from streamlog.processing.rewind.decide import new_meta, writers_of
 from streamlog.processing.rewind.intent import Intent, TaskIntent
 from streamlog.processing.state.kept import KeptCheckpoint, Undone
+from streamlog.processing.state.lineage import with_withdrawn
 from streamlog.processing.worker.changelog import checkpoint_records
 from streamlog.processing.worker.note import Note, format_note, parse_note
 from streamlog.processing.worker.placement import TaskName
@@ -112,6 +113,7 @@ def intent_of(
             partition=choice.name.partition,
             topic=choice.topic,
             to_sequence=choice.to.sequence,
+            from_snapshot=choice.from_snapshot,
             moved=choice.moved,
             meta=new_meta(choice, id),
             cuts=dict(choice.cuts),
@@ -190,6 +192,8 @@ def _undone(store: TaskStore, intent: TaskIntent) -> Undone:
         return Undone(KeptCheckpoint(now.meta, now.time_ms, 0), [])
     if intent.to_sequence == 0:
         return store.emptied()
+    if intent.from_snapshot:
+        return store.undone_to_snapshot(intent.to_sequence)
     return store.undone(intent.to_sequence)
 
 

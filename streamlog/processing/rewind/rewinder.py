@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import socket
 import uuid
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,12 +20,11 @@ from streamlog.client.admin.admin import Admin
 from streamlog.client.config import ProducerConfig
 from streamlog.client.errors import ErrorCode, KafkaError
 from streamlog.client.producer.producer import open_producer
-from streamlog.client.values import EARLIEST, LATEST, OffsetAndMetadata, TopicPartition
-from streamlog.errors import NotFoundError, RefusedError
-from streamlog.processing.errors import HistoryError
+from streamlog.client.values import OffsetAndMetadata, TopicPartition
+from streamlog.errors import RefusedError
 from streamlog.processing.rewind.decide import TaskPast, decide
 from streamlog.processing.rewind.intent import forget_intent, load_intent, save_intent
-from streamlog.processing.rewind.locks import RewindLock, running_here
+from streamlog.processing.rewind.locks import RewindLock
 from streamlog.processing.rewind.procedure import (
     ChangeState,
     ForgetIntent,
@@ -39,7 +37,9 @@ from streamlog.processing.rewind.procedure import (
     intent_of,
     was_given_up,
 )
+from streamlog.processing.rewind.refusals import impossible, refuse_if_running, runs, workers_here
 from streamlog.processing.rewind.target import Edge
+from streamlog.processing.rewind.world import extents_of, find_layout
 from streamlog.processing.state.kept import KeptCheckpoint
 from streamlog.processing.state.meta import TaskMeta
 from streamlog.processing.state.store import open_task_store
@@ -51,18 +51,15 @@ from streamlog.processing.worker.placement import TaskName
 from streamlog.processing.worker.status import RestoreFigures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable
 
-    from streamlog.client.client import Client
     from streamlog.client.producer.producer import Producer
-    from streamlog.doors import Clock, Threads
     from streamlog.processing.rewind.decide import Decision
     from streamlog.processing.rewind.intent import Intent
     from streamlog.processing.rewind.outline import Outline
     from streamlog.processing.rewind.procedure import GroupOffsets, Step
     from streamlog.processing.rewind.target import Target
-    from streamlog.processing.state.history import HistoryLimits
+    from streamlog.processing.rewind.world import Layout, RewindWorld
 
 logger = logging.getLogger(__name__)
 
@@ -71,37 +68,16 @@ LOOK_INTERVAL_S = 0.1
 """A worker waits for a minute for another process that is just finishing a rewind."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """The world, as a rewind sees it."""
-
-    client: Client
-    clock: Clock
-    threads: Threads
-    folder: Path
-    """The pipeline's state folder, on this cluster."""
-    limits: HistoryLimits | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The tasks of a pipeline and where they are on the cluster."""
-
-    inputs: Mapping[TaskName, TopicPartition]
-    changelogs: Mapping[TaskName, TopicPartition]
-    identities: Mapping[TaskName, str]
-
-
 async def plan_rewind(
-    around: Surroundings, outline: Outline, target: Target, *, rebuild: bool = False
+    around: RewindWorld, outline: Outline, target: Target, *, rebuild: bool = False
 ) -> Decision:
     """Returns what a rewind would do, from what is on this machine now; changes nothing.
 
     Local state that is behind its changelog is brought up to it first by the rewind itself, so for
     such a task this tells less than there is.
     """
-    layout = await _layout(around.client, outline)
-    extents = await _extents(around.client, layout)
+    layout = await find_layout(around.client, outline)
+    extents = await extents_of(around.client, layout)
     pasts: dict[TaskName, TaskPast] = {}
     for name, (start, end) in extents.items():
         home = around.folder / name.sub_topology / str(name.partition)
@@ -109,12 +85,19 @@ async def plan_rewind(
             nothing = [KeptCheckpoint(TaskMeta(), 0, 0)]
             checkpoints = view.checkpoints() if view is not None else nothing
             rows = view.size()[0] if view is not None else 0
-        pasts[name] = TaskPast(checkpoints=checkpoints, log_start=start, log_end=end, rows=rows)
+            snapshots = view.snapshots() if view is not None else []
+        pasts[name] = TaskPast(
+            checkpoints=checkpoints,
+            log_start=start,
+            log_end=end,
+            rows=rows,
+            snapshots=[each.checkpoint for each in snapshots],
+        )
     return decide(outline, pasts, target, rebuild=rebuild)
 
 
 async def execute_rewind(
-    around: Surroundings, outline: Outline, target: Target, *, text: str, rebuild: bool = False
+    around: RewindWorld, outline: Outline, target: Target, *, text: str, rebuild: bool = False
 ) -> Decision:
     """Rewinds a pipeline; one that was cut short is finished first.
 
@@ -123,30 +106,30 @@ async def execute_rewind(
         outline: Of the pipeline.
         target: Where to.
         text: The same, as the user wrote it.
-        rebuild: Let tasks whose history does not reach begin anew.
+        rebuild: Let tasks whose history does not reach go to a snapshot, or begin anew.
 
     Raises:
         RefusedError: If the pipeline runs, or somebody begins to run it.
-        HistoryError: If the history does not reach.
+        HistoryError: If the history does not reach, or the log does not hold what has to be read.
     """
     await refuse_if_running(around.client, outline.name, around.folder)
     with RewindLock(around.folder) as lock:
         lock.take()
-        if workers := running_here(around.folder):
-            raise _runs(outline.name, [f"process {pid} on this machine" for pid in workers])
+        if workers := workers_here(around.folder):
+            raise runs(outline.name, workers)
         async with open_producer(around.client, ProducerConfig()) as producer:
             intent = load_intent(around.folder)
             if intent is not None:
                 await _finish(around, producer, intent)
-            layout = await _layout(around.client, outline)
+            layout = await find_layout(around.client, outline)
             rewinding = _Rewinding(around, producer, outline.name, layout)
             try:
                 await rewinding.open(layout.inputs)
                 await rewinding.refuse_remains(target)
                 pasts = await rewinding.pasts()
                 decision = decide(outline, pasts, target, rebuild=rebuild)
-                if decision.out_of_reach:
-                    raise out_of_reach(decision.out_of_reach)
+                if not decision.possible:
+                    raise impossible(decision)
                 identity = uuid.uuid4().hex[:12]
                 host = socket.gethostname()
                 intent = intent_of(decision, outline, id=identity, target=text, host=host)
@@ -157,7 +140,7 @@ async def execute_rewind(
     return decision
 
 
-async def finish_rewind(around: Surroundings) -> None:
+async def finish_rewind(around: RewindWorld) -> None:
     """Finishes a rewind that was cut short here, before a worker joins its group.
 
     Raises:
@@ -178,8 +161,8 @@ async def finish_rewind(around: Surroundings) -> None:
                 await _finish(around, producer, intent)
 
 
-async def _finish(around: Surroundings, producer: Producer, intent: Intent) -> None:
-    layout = await _layout(around.client, intent.outline)
+async def _finish(around: RewindWorld, producer: Producer, intent: Intent) -> None:
+    layout = await find_layout(around.client, intent.outline)
     rewinding = _Rewinding(around, producer, intent.outline.name, layout)
     try:
         await rewinding.open(TaskName(each.sub_topology, each.partition) for each in intent.tasks)
@@ -196,42 +179,10 @@ async def _finish(around: Surroundings, producer: Producer, intent: Intent) -> N
         rewinding.close()
 
 
-async def refuse_if_running(client: Client, group: str, folder: Path) -> None:
-    """Refuses to go on if somebody works with the pipeline, and says who.
-
-    Raises:
-        RefusedError: If so.
-    """
-    members = (await Admin(client).describe_groups([group]))[group].members
-    workers = [f"{each.client_id} at {each.client_host.lstrip('/')}" for each in members]
-    if not workers:
-        workers = [f"process {pid} on this machine" for pid in running_here(folder)]
-    if workers:
-        raise _runs(group, workers)
-
-
-def _runs(group: str, workers: list[str]) -> RefusedError:
-    return RefusedError(
-        f'pipeline "{group}" is running: {", ".join(workers)}',
-        hint="Stop it first. A worker that was killed counts for some seconds more",
-    )
-
-
-def out_of_reach(names: list[TaskName]) -> HistoryError:
-    """The error of a rewind that goes too far back."""
-    return HistoryError(
-        f"the history of {', '.join(map(str, names))} does not reach back so far",
-        hint="Go less far back, rewind on the machine that has run these tasks, or have them read "
-        "their log again from its start: --rebuild",
-    )
-
-
 class _Rewinding:
     """A rewind under way, with the tasks that it holds."""
 
-    def __init__(
-        self, around: Surroundings, producer: Producer, group: str, layout: Layout
-    ) -> None:
+    def __init__(self, around: RewindWorld, producer: Producer, group: str, layout: Layout) -> None:
         self.opened: dict[TaskName, OpenTask] = {}
         self._around = around
         self._producer = producer
@@ -258,7 +209,7 @@ class _Rewinding:
                     name.partition,
                     identity=self._layout.identities[name],
                     clock=around.clock,
-                    limits=around.limits,
+                    retention=around.retention,
                 )
             )
             try:
@@ -279,13 +230,14 @@ class _Rewinding:
 
     async def pasts(self) -> dict[TaskName, TaskPast]:
         """Returns what there is to know of the tasks, now that nobody else writes."""
-        extents = await _extents(self._around.client, self._layout)
+        extents = await extents_of(self._around.client, self._layout)
         return {
             name: TaskPast(
                 checkpoints=task.store.checkpoints(),
                 log_start=extents[name][0],
                 log_end=extents[name][1],
                 rows=task.store.size()[0],
+                snapshots=[each.checkpoint for each in task.store.snapshots()],
             )
             for name, task in self.opened.items()
         }
@@ -308,7 +260,9 @@ class _Rewinding:
 
     async def carry_out(self, intent: Intent) -> None:
         """Takes all steps."""
-        for step in carry_out(intent, self.opened):
+        steps = carry_out(intent, self.opened)
+        # What a task has to undo is looked up on the way: that may be all of its rows.
+        while (step := await self._around.threads.run(lambda: next(steps, None))) is not None:
             await self._take(step)
 
     async def _take(self, step: Step) -> None:
@@ -346,7 +300,7 @@ class _Rewinding:
         except KafkaError as error:
             if error.code is not ErrorCode.NON_EMPTY_GROUP:
                 raise
-            raise _runs(self._group, ["somebody has just joined its group"]) from error
+            raise runs(self._group, ["somebody has just joined its group"]) from error
 
     async def put_group_right(self, decision: Decision) -> None:
         """Moves the group to where the state is, in tasks that stay where they are."""
@@ -361,43 +315,3 @@ class _Rewinding:
             if entry.offset != choice.read_from or not tells_of(entry.metadata, note):
                 wanted[at] = OffsetAndMetadata(choice.read_from, format_note(note))
         await self._admin.alter_group_offsets(self._group, wanted)
-
-
-async def _layout(client: Client, outline: Outline) -> Layout:
-    """Finds the pipeline's topics.
-
-    Raises:
-        NotFoundError: If one is missing.
-    """
-    found = await Admin(client).describe_topics(outline.topics)
-    inputs: dict[TaskName, TopicPartition] = {}
-    changelogs: dict[TaskName, TopicPartition] = {}
-    identities: dict[TaskName, str] = {}
-    for sub in outline.subs:
-        for topic in (sub.input_topic, sub.changelog_topic):
-            if topic not in found:
-                raise NotFoundError(
-                    f'topic "{topic}" of pipeline "{outline.name}" does not exist',
-                    hint="Has the pipeline ever run on this cluster? See: streamlog topic list",
-                )
-        for number in range(len(found[sub.input_topic].partitions)):
-            name = TaskName(sub.name, number)
-            inputs[name] = TopicPartition(sub.input_topic, number)
-            changelogs[name] = TopicPartition(sub.changelog_topic, number)
-            identities[name] = found[sub.changelog_topic].topic_id
-    return Layout(inputs, changelogs, identities)
-
-
-async def _extents(client: Client, layout: Layout) -> dict[TaskName, tuple[int, int]]:
-    """Returns where the input of each task begins and ends."""
-    admin = Admin(client)
-    places = list(layout.inputs.values())
-    starts = await admin.list_offsets(dict.fromkeys(places, EARLIEST))
-    ends = await admin.list_offsets(dict.fromkeys(places, LATEST))
-    extents: dict[TaskName, tuple[int, int]] = {}
-    for name, at in layout.inputs.items():
-        start, end = starts[at], ends[at]
-        assert start is not None
-        assert end is not None
-        extents[name] = (start.offset, end.offset)
-    return extents

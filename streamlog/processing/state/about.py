@@ -35,6 +35,7 @@ IDENTITY: Final = b"identity"
 OUTLINE: Final = b"outline"
 CHANGELOG: Final = b"changelog"
 EPOCH: Final = b"epoch"
+SINCE: Final = b"since"
 REWRITE: Final = b"rewrite/"
 
 NUMBER: Final = struct.Struct(">Q")
@@ -49,6 +50,8 @@ class About:
         time_ms: Wall time of the last checkpoint; 0 if nobody knows.
         changelog_position: Offset after the last marker of the changelog that the state holds.
         epoch: The highest that was seen.
+        since_ms: Wall time of the first checkpoint that this file ever held.
+        identity: What the state belongs to.
         outline: Of the pipeline; see `processing.rewind.outline`.
         rewrites: Names of rows whose contents the changelog does not know.
     """
@@ -57,6 +60,8 @@ class About:
     time_ms: int = 0
     changelog_position: int = 0
     epoch: int = 0
+    since_ms: int = 0
+    identity: bytes = b""
     outline: bytes = b""
     rewrites: set[bytes] = field(default_factory=set)
 
@@ -69,6 +74,8 @@ def load_about(txn: Transaction, db: Map) -> About:
         time_ms=_number(txn, db, TIME),
         changelog_position=_number(txn, db, CHANGELOG),
         epoch=_number(txn, db, EPOCH),
+        since_ms=_number(txn, db, SINCE),
+        identity=txn.get(IDENTITY, db=db) or b"",
         outline=txn.get(OUTLINE, db=db) or b"",
         rewrites={name.removeprefix(REWRITE) for name in names_from(txn, db, REWRITE)},
     )

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
@@ -28,9 +27,7 @@ import msgspec
 from streamlog.processing.state.meta import TaskMeta, decode_meta, encode_meta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from streamlog.processing.dsl.options import PipelineOptions
+    from collections.abc import Iterable, Iterator, Sequence
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
@@ -68,16 +65,6 @@ class HistoryLimits:
 
     span_ms: int = 6 * HOUR_MS
     bytes_max: int = 256 << 20
-
-
-def history_limits(options: PipelineOptions) -> HistoryLimits:
-    """Returns what a pipeline says of its history."""
-    default = HistoryLimits()
-    span, bytes_max = options.history, options.history_bytes
-    return HistoryLimits(
-        span_ms=default.span_ms if span is None else span // timedelta(milliseconds=1),
-        bytes_max=default.bytes_max if bytes_max is None else bytes_max,
-    )
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True):
@@ -261,6 +248,12 @@ def meta_before(txn: Transaction, db: Map, sequence: int) -> TaskMeta:
     value = txn.get(_NUMBER.pack(sequence) + _META, db=db)
     assert value is not None
     return decode_meta(_STEP_DECODER.decode(value)[1])
+
+
+def kept_before(txn: Transaction, db: Map, past: Past) -> Iterator[tuple[TaskMeta, int]]:
+    """Yields the checkpoints to which the steps lead, the newest first, and when they were."""
+    for step in reversed(past):
+        yield meta_before(txn, db, step.sequence), step.before_ms
 
 
 def drop_step(txn: Transaction, db: Map, step: Step) -> None:

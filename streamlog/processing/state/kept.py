@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from streamlog.processing.state import history
 from streamlog.processing.state.meta import TaskMeta  # noqa: TC001 (dataclass fields)
 
@@ -45,26 +43,8 @@ class Undone:
     to: KeptCheckpoint
     changes: list[tuple[bytes, bytes | None]]
     """By name: the contents then, or nothing if there was no such row."""
-
-
-def rewound_meta(now: TaskMeta, to: TaskMeta, timeline: str = "") -> TaskMeta:
-    """Returns a checkpoint's meta as that of the next checkpoint, which repeats it.
-
-    Numbers only go up, and so do epochs: they say who may write.
-
-    Args:
-        now: The state before.
-        to: The checkpoint that is repeated.
-        timeline: The id of the rewind; by default one that no other rewind of the task has.
-    """
-    return msgspec.structs.replace(
-        to,
-        sequence=now.sequence + 1,
-        epoch=now.epoch,
-        timeline=timeline or f"{now.epoch}.{now.sequence + 1}",
-        forked_from=now.timeline,
-        forked_at=to.sequence,
-    )
+    in_history: bool = True
+    """Whether the history leads there; else nothing of it leads on from there."""
 
 
 def kept_checkpoints(

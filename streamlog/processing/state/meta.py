@@ -15,6 +15,9 @@ NO_SEQUENCE: Final = -(2**62)
 Withdrawal: TypeAlias = tuple[int, int]
 """Epoch, sequence: what owners up to this epoch wrote from this sequence on does not count."""
 
+WriterWithdrawal: TypeAlias = tuple[int, int, int]
+"""The same of one writer, whose number comes first."""
+
 
 class WriterMeta(msgspec.Struct, array_like=True, frozen=True):
     """How far a reader of a repartition topic has come with one writer."""
@@ -67,10 +70,10 @@ class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
     """Of the rows, by step; see `SubTopologyPlan.layout`."""
     timeline: str = ""
     """The id of the last rewind, or nothing."""
-    forked_from: str = ""
-    """The timeline that was left with that rewind."""
-    forked_at: int = 0
-    """The checkpoint to which it went back: the last that both timelines share."""
+    forks: tuple[tuple[str, int], ...] = ()
+    """The timelines before it, the last one last, and up to which checkpoint each counts."""
+    withdrawn: tuple[WriterWithdrawal, ...] = ()
+    """All that rewinds ever took back of what the writers wrote; see `lineage`."""
 
 
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")

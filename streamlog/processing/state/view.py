@@ -14,6 +14,7 @@ import lmdb
 from streamlog.processing.state import about, history
 from streamlog.processing.state.about import translated
 from streamlog.processing.state.kept import kept_checkpoints
+from streamlog.processing.state.snapshots import find_snapshots
 from streamlog.processing.state.stored_rows import StoredRows
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamlog.processing.state.kept import KeptCheckpoint
+    from streamlog.processing.state.snapshots import Snapshot
 
 DATA_FILE = "data.mdb"
 
@@ -44,6 +46,10 @@ class StateView(StoredRows):
         """Returns to what the state can go back, the current checkpoint first."""
         past = history.load_past(self._read(), self._history)
         return kept_checkpoints(self._read(), self._history, past, self.about)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Returns the kept snapshots to which the state can be taken back, the newest first."""
+        return [each for each in find_snapshots(self.folder) if each.leads_to(self.about)]
 
     def close(self) -> None:
         """Ends the look."""

@@ -4,7 +4,8 @@
 2. Produce the changed state to the changelog, closed by its marker: one batch, or several that
    count only with their marker.
 3. Wait until that is acknowledged, and check that nobody else has written to the changelog since.
-4. Commit state, input positions and the undo history in one LMDB transaction.
+4. Commit state, input positions and the undo history in one LMDB transaction. Now and then a part
+   of a snapshot is copied behind it; that is no step, and nothing waits for it.
 5. Commit the input positions to the group, with the checkpoint's number beside them.
 
 Outputs are acknowledged *before* the marker is sent, not together with it: a changelog that has the
@@ -136,6 +137,7 @@ async def write_checkpoint(
         if store is not None:
             running.size = store.size()
             write_copy(store.folder, Copy(running.identity, changelog_next))
+            store.tend_snapshot()
 
     await threads.run(commit)
     return checkpoint

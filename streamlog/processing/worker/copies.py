@@ -112,30 +112,38 @@ def copy_folder(folder: Path, number: int) -> Path:
 def remove_free_copies(folder: Path, sub: str, partition: int) -> int:
     """Removes those copies of a task's state that nobody has open; returns how many there were.
 
-    Only for whoever has the state itself open. A copy is moved away before it is deleted, under
-    its lock: nobody can open half of it.
+    Only for whoever has the state itself open.
     """
     removed = 0
     for number in range(1, COPIES_MAX):
         home = copy_folder(folder, number) / sub / str(partition)
-        try:
-            lock = os.open(home / LOCK, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            grave = home.with_name(f"{partition}.removed")
-            shutil.rmtree(grave, ignore_errors=True)
-            home.rename(grave)
-            shutil.rmtree(grave, ignore_errors=True)
+        if home.exists() and remove_home(home):
             removed += 1
-            _remove_if_empty(home.parent)
             _remove_if_empty(home.parent.parent)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(lock)
     return removed
+
+
+def remove_home(home: Path) -> bool:
+    """Removes a task's state from this machine, unless a process has it open; says whether it did.
+
+    It is moved away before it is deleted, under its lock: nobody can open half of it.
+    """
+    try:
+        lock = os.open(home / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        grave = home.with_name(f"{home.name}.removed")
+        shutil.rmtree(grave, ignore_errors=True)
+        home.rename(grave)
+        shutil.rmtree(grave, ignore_errors=True)
+        _remove_if_empty(home.parent)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -24,6 +24,8 @@ class Note(msgspec.Struct, frozen=True, tag_field="by", tag="streamlog"):
     """Wall time of the checkpoint."""
     time_ms: int | msgspec.UnsetType = msgspec.UNSET
     """Stream time, if there is one."""
+    begins: bool | msgspec.UnsetType = msgspec.UNSET
+    """Whether the task has no checkpoint yet and is to begin at the offset; see `beginning`."""
 
 
 _ENCODER = msgspec.json.Encoder()

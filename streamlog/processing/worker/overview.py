@@ -6,25 +6,31 @@ notes. The members' subscriptions say where the workers are, the notes when the 
 taken and how far stream time was, offsets and ends what is left to read.
 
 Each sub-topology reads one topic, so a partition of that is a task.
+
+A pipeline has as many entries as it has versions; the cluster's registry tells them apart.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamlog.client.values import LATEST
+from streamlog.client.admin.admin import Admin
+from streamlog.client.values import EARLIEST, LATEST
+from streamlog.processing.replay.registry_topic import read_registry
+from streamlog.processing.replay.versions import Identity, Role, identify, resolve
 from streamlog.processing.worker.assignor import TaskAssignor
 from streamlog.processing.worker.note import parse_note
+from streamlog.processing.worker.waiting import count_waiting
 from streamlog.processing.worker.word import WorkerWord, decode_word
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from streamlog.client.admin.admin import Admin
     from streamlog.client.admin.values import GroupDescription, MemberDescription
+    from streamlog.client.client import Client
     from streamlog.client.values import OffsetAndMetadata, TopicPartition
 
 STATES = {"Stable": "running", "Empty": "stopped", "Dead": "stopped"}
@@ -57,24 +63,24 @@ class TaskSeen:
     """Number of the last checkpoint."""
     checkpoint_ms: int | None
     stream_time_ms: int | None
-
-    @property
-    def lag(self) -> int | None:
-        """Offsets that no checkpoint holds yet."""
-        if self.end is None:
-            return None
-        return max(self.end - (self.offset or 0), 0)
+    lag: int | None
+    """Records that no checkpoint holds yet; nothing if the topic is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineSeen:
-    """A pipeline on the cluster."""
+    """A pipeline on the cluster, or a version of one."""
 
-    name: str
+    identity: Identity
     state: str
     """running, rebalancing or stopped."""
     workers: tuple[WorkerSeen, ...]
     tasks: tuple[TaskSeen, ...]
+
+    @property
+    def name(self) -> str:
+        """Its group's."""
+        return self.identity.name
 
     def total(self, worker: WorkerSeen | None = None) -> Total:
         """Returns the figures of all tasks, or of a worker's."""
@@ -120,6 +126,22 @@ class Seen:
     committed: Mapping[TopicPartition, OffsetAndMetadata] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a partition holds, and what of it waits for a task."""
+
+    begin: int
+    end: int
+    waiting: int | None = None
+    """Records, if they were counted."""
+
+    def lag(self, committed: OffsetAndMetadata | None) -> int:
+        """How many records wait, if need be by their offsets."""
+        if self.waiting is not None:
+            return self.waiting
+        return max(self.end - (self.begin if committed is None else committed.offset), 0)
+
+
 def is_pipeline(seen: Seen) -> bool:
     """Says whether a group is a pipeline's."""
     if seen.group.assignor:
@@ -127,7 +149,9 @@ def is_pipeline(seen: Seen) -> bool:
     return any(parse_note(at.metadata) is not None for at in seen.committed.values())
 
 
-def pipeline_of(seen: Seen, ends: Mapping[TopicPartition, int]) -> PipelineSeen:
+def pipeline_of(
+    seen: Seen, extents: Mapping[TopicPartition, Extent], identity: Identity
+) -> PipelineSeen:
     """Puts together what was said of a pipeline."""
     group = seen.group
     workers = tuple(
@@ -135,11 +159,11 @@ def pipeline_of(seen: Seen, ends: Mapping[TopicPartition, int]) -> PipelineSeen:
     )
     owners = {each: worker for worker in workers for each in worker.tasks}
     return PipelineSeen(
-        name=group.group,
+        identity=identity,
         state=STATES.get(group.state, "rebalancing"),
         workers=workers,
         tasks=tuple(
-            _task(key, owners.get(key), seen.committed.get(key), ends.get(key))
+            _task(key, owners.get(key), seen.committed.get(key), extents.get(key))
             for key in sorted({*owners, *seen.committed})
         ),
     )
@@ -161,14 +185,15 @@ def _task(
     key: TopicPartition,
     worker: WorkerSeen | None,
     committed: OffsetAndMetadata | None,
-    end: int | None,
+    extent: Extent | None,
 ) -> TaskSeen:
     note = parse_note(committed.metadata) if committed is not None else None
     return TaskSeen(
         input=key,
         worker=worker,
         offset=None if committed is None else committed.offset,
-        end=end,
+        end=None if extent is None else extent.end,
+        lag=None if extent is None else extent.lag(committed),
         sequence=None if note is None else note.sequence,
         checkpoint_ms=None if note is None else _known(note.at_ms),
         stream_time_ms=None if note is None else _known(note.time_ms),
@@ -179,11 +204,19 @@ def _known(value: int | msgspec.UnsetType) -> int | None:
     return None if value is msgspec.UNSET else value
 
 
-async def look(admin: Admin, names: Collection[str] | None = None) -> list[PipelineSeen]:
-    """Returns the pipelines of a cluster, by name; `names` leaves out the others."""
+async def look(client: Client, names: Collection[str] | None = None) -> list[PipelineSeen]:
+    """Returns the pipelines of a cluster with their versions, the live one first.
+
+    Args:
+        client: Of the cluster.
+        names: As people type them; others are left out.
+    """
+    admin = Admin(client)
+    registry = await read_registry(client)
     wanted = [each.group for each in await admin.list_groups()]
     if names is not None:
-        wanted = [name for name in wanted if name in names]
+        meant = {resolve(registry, name).name for name in names}
+        wanted = [name for name in wanted if name in meant]
     found: list[Seen] = []
     for group in (await admin.describe_groups(wanted)).values():
         seen = Seen(group)
@@ -191,11 +224,52 @@ async def look(admin: Admin, names: Collection[str] | None = None) -> list[Pipel
             seen.committed = await admin.group_offsets(group.group)
         if is_pipeline(seen):
             found.append(seen)
-    places = {key for seen in found for key in seen.committed}
-    places.update(key for seen in found for each in seen.group.members for key in each.assignment)
+    extents = await _extents(client, admin, found)
+    return sorted(
+        (
+            pipeline_of(seen, extents[seen.group.group], identify(registry, seen.group.group))
+            for seen in found
+        ),
+        key=_order,
+    )
+
+
+def _order(pipeline: PipelineSeen) -> tuple[str, int, str]:
+    identity = pipeline.identity
+    return identity.pipeline, [*Role].index(identity.role), identity.name
+
+
+async def _extents(
+    client: Client, admin: Admin, found: Collection[Seen]
+) -> dict[str, dict[TopicPartition, Extent]]:
+    """Returns, by group, what the partitions hold that its tasks read."""
+    read = {
+        seen.group.group: {
+            *seen.committed,
+            *(at for m in seen.group.members for at in m.assignment),
+        }
+        for seen in found
+    }
+    places = {key for keys in read.values() for key in keys}
     # A topic that was committed may have been deleted since: it has no end.
     there = await admin.describe_topics({key.topic for key in places})
     known = sorted(key for key in places if key.topic in there)
-    answers = await admin.list_offsets(dict.fromkeys(known, LATEST)) if known else {}
-    ends = {key: answer.offset for key, answer in answers.items() if answer is not None}
-    return [pipeline_of(seen, ends) for seen in sorted(found, key=lambda each: each.group.group)]
+    if not known:
+        return {group: {} for group in read}
+    begins = await admin.list_offsets(dict.fromkeys(known, EARLIEST))
+    ends = await admin.list_offsets(dict.fromkeys(known, LATEST))
+    extents = {
+        key: Extent(begin.offset, end.offset)
+        for key in known
+        if (begin := begins[key]) is not None and (end := ends[key]) is not None
+    }
+    # Repartition topics are read by one group alone.
+    left = {
+        key: (seen.committed[key].offset, extents[key].end)
+        for seen in found
+        for key in seen.committed
+        if key in extents and key.topic.startswith(f"{seen.group.group}.")
+    }
+    for key, waiting in (await count_waiting(client, left)).items():
+        extents[key] = replace(extents[key], waiting=waiting)
+    return {group: {k: extents[k] for k in keys if k in extents} for group, keys in read.items()}

@@ -295,7 +295,8 @@ class PipelineWorker:
         if self._failure is None:
             self._failure = error
             self._status.phase = "failed"
-        else:
+        elif str(error) != str(self._failure):
+            # Where a step is not right, every task of it says the same.
             logger.warning("pipeline %s: after its failure: %s", self._status.name, error)
         self.finished.set()
 

@@ -28,8 +28,9 @@ from streamlog.client.values import OffsetAndMetadata, TopicPartition
 from streamlog.errors import RefusedError, StorageError
 from streamlog.processing.errors import StateInUseError
 from streamlog.processing.rewind.outline import encode_outline, outline_of
-from streamlog.processing.state.history import history_limits
+from streamlog.processing.state.retention import retention_of
 from streamlog.processing.state.store import open_task_store
+from streamlog.processing.worker.beginning import beginning_of
 from streamlog.processing.worker.catching_up import CatchingUp
 from streamlog.processing.worker.checkpoint import RunningTask
 from streamlog.processing.worker.copies import (
@@ -108,6 +109,9 @@ async def take_over(
             topic_ids=topic_ids,
             options=setting.plan.options,
         )
+        begin = beginning_of(store, committed)
+        if begin is not None:
+            task.begin_at(begin)
     except BaseException:
         store.close()
         raise
@@ -126,16 +130,19 @@ async def take_over(
 def _open_free_copy(
     setting: Setting, sub: SubTopologyPlan, name: TaskName, identity: str
 ) -> TaskStore:
+    names = [each.name for each in setting.plan.sub_topologies]
+    retention = retention_of(setting.plan.options, names, sub.name)
     for number in range(COPIES_MAX):
         folder = copy_folder(setting.state_folder, number)
         try:
             store = open_task_store(
                 folder,
-                sub,
+                sub.name,
                 name.partition,
+                layout=sub.layout,
                 identity=identity,
                 clock=setting.clock,
-                limits=history_limits(setting.plan.options),
+                retention=retention,
             )
         except StateInUseError as error:
             logger.warning("%s; restoring a copy beside it", error.message)

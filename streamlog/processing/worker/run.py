@@ -33,8 +33,9 @@ from streamlog.client.producer.producer import open_producer
 from streamlog.doors import Clock, SystemClock, WorkerThreads
 from streamlog.errors import StreamlogError, UsageError
 from streamlog.processing.replay.registry_topic import read_registry
-from streamlog.processing.rewind.rewinder import Surroundings, finish_rewind
-from streamlog.processing.state.history import history_limits
+from streamlog.processing.rewind.rewinder import finish_rewind
+from streamlog.processing.rewind.world import RewindWorld
+from streamlog.processing.state.retention import retention_of
 from streamlog.processing.worker.assignor import TaskAssignor
 from streamlog.processing.worker.config import CHUNK_RECORDS
 from streamlog.processing.worker.copies import find_copies
@@ -110,7 +111,9 @@ async def run_worker(
             status.of(name).phase = "failed"
             status.of(name).failures += 1
             error = first_of(error)
-            logger.error('pipeline "%s" has stopped: %s', name, error)
+            # What to do about it is said when all have ended.
+            what = error.message if isinstance(error, StreamlogError) else error
+            logger.error('pipeline "%s" has stopped: %s', name, what)
             failures.append(error)
 
     # What is wrong with one is said before any has begun.
@@ -199,12 +202,12 @@ async def _take_part(
     take_overs = TakeOvers(setting, assignor, producer, worker, status, standbys)
     try:
         await finish_rewind(
-            Surroundings(
+            RewindWorld(
                 client=setting.client,
                 clock=setting.clock,
                 threads=setting.threads,
                 folder=setting.state_folder,
-                limits=history_limits(plan.options),
+                retention=retention_of(plan.options),
             )
         )
         group = GroupConfig(
@@ -264,7 +267,7 @@ async def _settle(
     """Finds and creates the topics, and settles where the state lives."""
     admin = Admin(client)
     cluster = await admin.describe_cluster()
-    await refuse_to_leave_behind(admin, plan)
+    await refuse_to_leave_behind(client, plan)
     names = (*plan.source_topics, *plan.table_topics)
     sources = await find_sources(admin, names, config.awaited - {*plan.output_topics})
     topics = await ensure_topics(admin, plan.topic_specs(sources.partition_counts))

@@ -182,7 +182,9 @@ class Standbys:
         folder = self._setting.state_folder
         try:
             store = await self._setting.threads.run(
-                lambda: open_task_store(folder, sub, name.partition, identity=identity)
+                lambda: open_task_store(
+                    folder, sub.name, name.partition, layout=sub.layout, identity=identity
+                )
             )
         except StreamlogError as error:
             self._drop(name, error)

@@ -156,6 +156,11 @@ class Task:
         """Returns the next offset to hand in of each input: some may wait for another input."""
         return self.positions() if self._together is None else self._together.ends()
 
+    def begin_at(self, offset: int) -> None:
+        """Begins there: for a task without a checkpoint, whose first one will say so."""
+        assert self._next is None, "a task that has begun goes on where it is"
+        self._move(offset)
+
     @property
     def ledger(self) -> Ledger:
         """What is known of failures beyond the task's life; the worker may give its own."""

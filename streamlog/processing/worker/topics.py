@@ -89,8 +89,11 @@ async def ensure_topics(admin: Admin, specs: Sequence[TopicSpec]) -> PipelineTop
         if spec.fixed and count != spec.partition_count:
             raise RefusedError(
                 f'topic "{spec.name}" has {count} partitions, but the pipeline needs '
-                f"{spec.partition_count}: its inputs have another number than when it was created",
-                hint="Run the pipeline under another name, so that it gets topics of its own",
+                f"{spec.partition_count}: its inputs have another number than when it began, and "
+                "keys are in other partitions now",
+                hint="Build a version with topics of the new number beside it: streamlog replay "
+                "FILE:PIPELINE --as v2. Then have it take the pipeline's place: the same with "
+                "--swap --execute",
             )
     return _described(found)
 

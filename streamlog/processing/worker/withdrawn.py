@@ -15,21 +15,17 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from streamlog.processing.state.lineage import still_withdrawn as still_withdrawn
 from streamlog.processing.worker.position import BLOCK, HEADER, MARKER_HEADER, TIME_MARKER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from streamlog.processing.state.meta import Withdrawal
     from streamlog.records.columns import Columns
 
 _WHO: Final = struct.Struct(">iiq")
 """How every position and marker begins: writer, epoch, sequence."""
-
-
-def still_withdrawn(rules: Iterable[Withdrawal], epoch: int) -> tuple[Withdrawal, ...]:
-    """Returns the rules that still matter once `epoch` was seen."""
-    return tuple(rule for rule in rules if rule[0] >= epoch)
 
 
 def without_withdrawn(columns: Columns, withdrawn: Mapping[int, tuple[Withdrawal, ...]]) -> Columns:

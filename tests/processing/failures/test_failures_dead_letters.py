@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,11 @@ from streamlog.processing.failures.dead_letters import (
     headers_with,
     read_cause,
     read_return,
+    users_trace,
 )
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 counts = st.integers(0, 2**62)
@@ -94,6 +100,38 @@ def test_a_cause_says_what_was_raised_and_where() -> None:
     assert "in failure_of" in cause.exception_stacktrace
     assert cause.exception_stacktrace.endswith("ZeroDivisionError: by zero\n")
     assert (cause.time, cause.attempts, cause.task) == ("1970-01-01T00:00:01.000Z", 2, "orders/1")
+
+
+def test_a_trace_is_the_users_alone() -> None:
+    def divide() -> float:
+        try:
+            return 1 / 0
+        except ZeroDivisionError as error:
+            raise ValueError("no ratio") from error
+
+    # A step of ours that calls the user's function; what led to its error in their code is told.
+    inside = {"__name__": "streamlog.step", "divide": divide}
+    exec(compile("def step():\n    divide()", "step.py", "exec"), inside)
+    with pytest.raises(ValueError, match="no ratio") as caught:
+        inside["step"]()  # type: ignore[operator]
+    caught.value.__traceback__ = _behind_this_test(caught.value)
+    trace = users_trace(caught.value)
+    assert "step.py" not in trace
+    assert trace.count("in divide") == 2
+    assert "direct cause" in trace
+    # An error of ours has no trace, nor is it told where it led to one of theirs.
+    exec(compile("def refuse():\n    raise TypeError('no key')", "step.py", "exec"), inside)
+    with pytest.raises(TypeError) as refused:
+        inside["refuse"]()  # type: ignore[operator]
+    refused.value.__traceback__ = _behind_this_test(refused.value)
+    assert users_trace(refused.value) == ""
+    caught.value.__cause__ = refused.value
+    assert "no key" not in users_trace(caught.value)
+
+
+def _behind_this_test(error: BaseException) -> TracebackType | None:
+    assert error.__traceback__ is not None
+    return error.__traceback__.tb_next
 
 
 @pytest.mark.parametrize("size", [10, 100_000])

@@ -92,7 +92,7 @@ async def test_dead_letters_leave_a_running_pipeline_and_come_back_after_the_fix
         assert found[0, 3].time.startswith("20")
         assert found[1, 0].exception_class.endswith("SerdeError")
         broken.clear()
-        extent = await find_letters(it.admin, "careful")
+        extent = await find_letters(it.client, "careful")
         back = plan_return(await first_letters(it.client, extent, extent.sent, 100))
         assert back.count == 3
         for _ in range(2):
@@ -102,7 +102,7 @@ async def test_dead_letters_leave_a_running_pipeline_and_come_back_after_the_fix
         assert await amounts(it, "careful-out") == list(range(8))
         # What still fails does so each time it comes: two more letters of one record.
         assert status.dead_letters == 5
-        extent = await find_letters(it.admin, "careful")
+        extent = await find_letters(it.client, "careful")
         back = plan_return(await first_letters(it.client, extent, extent.sent, 100))
         ((letter,),) = back.letters.values()
         assert (letter.value, letter.times_sent, letter.identity) == (b"{", 1, (EVENTS, 1, 0))

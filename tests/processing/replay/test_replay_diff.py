@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import closing
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -29,7 +31,7 @@ from streamlog.processing.replay.result import (
     results_of,
     window_header,
 )
-from streamlog.processing.replay.result_table import Side, open_result_table
+from streamlog.processing.replay.result_table import ResultTable, Side
 from streamlog.records.columns import Columns, Headers
 
 HOUR_MS = 3_600_000
@@ -82,7 +84,7 @@ def newest(records: list[Record]) -> dict[tuple[bytes | None, int], int]:
 
 
 def compared(live: list[Record], version: list[Record]) -> list[Pair]:
-    with open_result_table() as table:
+    with TemporaryDirectory() as folder, closing(ResultTable(folder)) as table:
         for side, records in ((Side.LIVE, live), (Side.VERSION, version)):
             for begin in range(0, len(records), 7):
                 columns = columns_of(records[begin : begin + 7])

@@ -30,6 +30,7 @@ from streamlog.processing.replay.registry import Live, live_record
 from streamlog.processing.replay.registry_topic import read_registry, write_registry
 from streamlog.processing.replay.replaying import ReplayRequest, replay
 from streamlog.processing.replay.swapping import plan_swap, swap
+from streamlog.processing.replay.versions import Role, resolve
 from streamlog.processing.worker.run import run_worker
 from streamlog.processing.worker.status import RunStatus
 
@@ -522,7 +523,8 @@ async def test_a_drop_says_what_goes_and_then_removes_all_of_the_version_and_not
         state = it.folder / "state"
         await run_replay(it)
         plan = await drop_version(EDITED, "v2", (it.address,), state, execute=False)
-        assert plan.group
+        assert plan.groups == ("totals.v2",)
+        assert plan.role is Role.REPLAY
         assert plan.topics["totals.v2.by-key.repartition"] > 0
         assert plan.state is not None
         assert plan.state.is_dir()
@@ -547,7 +549,7 @@ async def test_a_drop_that_was_cut_short_is_finished_by_another(tmp_path: Path) 
         await it.admin.delete_topics(["totals.v2.by-key.changelog", "totals-out.v2"])
         state = it.folder / "state"
         plan = await drop_version(EDITED, "v2", (it.address,), state, execute=True)
-        assert not plan.group
+        assert not plan.groups
         assert sorted(plan.topics) == [
             "totals.v2.by-key.repartition", "totals.v2.events.changelog",
         ]  # fmt: skip
@@ -575,3 +577,59 @@ async def test_a_version_is_not_dropped_while_it_runs_or_once_it_is_live(tmp_pat
             await write_registry(it.client, live_record("totals", Live(runs_as="totals")))
             with pytest.raises(VersionRefusedError, match="has 1 members"):
                 await drop_version(EDITED, "v2", (it.address,), state, execute=True)
+
+
+async def test_a_former_version_is_dropped_and_the_live_one_goes_on(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as it:
+        await it.send_events(200)
+        await it.run(LIVE)
+        state = it.folder / "state"
+        with pytest.raises(VersionRefusedError, match="cannot be dropped"):
+            await drop_version(EDITED, "first", (it.address,), state, execute=True)
+        await run_replay(it)
+        await run_swap(it)
+        registry = await read_registry(it.client)
+        assert resolve(registry, "totals").name == "totals.v2"
+        there = await topics(it)
+        # Its code has changed, and its group's offsets may have expired: the swap took a note.
+        await it.admin.delete_groups(["totals"])
+        plan = await drop_version(EDITED, "first", (it.address,), state, execute=False)
+        assert plan.role is Role.FORMER
+        assert plan.topics.keys() == {
+            "totals.events.changelog", "totals.by-key.repartition", "totals.by-key.changelog",
+        }  # fmt: skip
+        assert await topics(it) == there
+        await drop_version(EDITED, "first", (it.address,), state, execute=True)
+        assert (await topics(it)).keys() == there.keys() - plan.topics.keys()
+        assert plan.state is not None
+        assert not plan.state.exists()
+        with pytest.raises(NoVersionError):
+            await drop_version(EDITED, "first", (it.address,), state, execute=True)
+        assert (await read_registry(it.client)).live("totals") == Live(runs_as="totals.v2")
+        written = await newest(it, "totals-out")
+        await it.run(EDITED)
+        assert await newest(it, "totals-out") == written
+
+
+async def test_a_version_that_was_live_once_is_dropped_and_may_be_made_anew(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as it:
+        await it.send_events(100)
+        await it.run(LIVE)
+        await run_replay(it)
+        await run_swap(it)
+        await run_replay(it, version="v3")
+        status = RunStatus().of("totals")
+        with trio.fail_after(60):
+            await swap(EDITED, "v3", it.config(), status)
+        assert (await read_registry(it.client)).live("totals").retired == ("totals", "totals.v2")
+        # What it wrote while it was live is not in its own topic: it cannot go on as if it was.
+        with pytest.raises(VersionRefusedError, match="was live once"):
+            await run_replay(it)
+        with pytest.raises(VersionRefusedError, match="was live once"):
+            await run_swap(it)
+        await run_replay(it, again=True)
+        registry = await read_registry(it.client)
+        assert registry.live("totals").retired == ("totals",)
+        assert resolve(registry, "totals.v2").role is Role.REPLAY
+        await drop_version(EDITED, "v2", (it.address,), it.folder / "state", execute=True)
+        await it.run(EDITED)

@@ -15,7 +15,6 @@ from streamlog.processing.rewind.decide import (
     cut_of,
     decide,
     new_meta,
-    with_withdrawn,
 )
 from streamlog.processing.rewind.outline import (
     Outline,
@@ -26,7 +25,7 @@ from streamlog.processing.rewind.outline import (
 )
 from streamlog.processing.rewind.target import Back, ClockTime, Edge, EventTime
 from streamlog.processing.state.kept import KeptCheckpoint
-from streamlog.processing.state.meta import NO_SEQUENCE, TaskMeta, WriterMeta
+from streamlog.processing.state.meta import TaskMeta, WriterMeta
 from streamlog.processing.worker.placement import TaskName
 from streamlog.processing.worker.position import DRAIN_INDEX, INDEX_BITS
 from streamlog.testing import Driver, drive
@@ -166,23 +165,11 @@ def test_a_cut_is_where_the_next_output_will_be() -> None:
     assert cut_of(many, "t") == 8 << INDEX_BITS
 
 
-def test_rules_add_up_until_they_say_nothing_new() -> None:
-    known = WriterMeta(0, 3, 5, 0, drained=False, withdrawn=((4, 50), (6, 90)))
-    meta = TaskMeta(writers=(known,))
-    found = with_withdrawn(meta, {0: (8, 70), 2: (8, EVERYTHING)}).writers
-    assert found[0].withdrawn == ((4, 50), (8, 70))
-    assert (found[1].writer, found[1].sequence, found[1].epoch) == (2, NO_SEQUENCE, -1)
-    newer = WriterMeta(0, 5, 5, 0, drained=False, withdrawn=((4, 50),))
-    assert with_withdrawn(TaskMeta(writers=(newer,)), {0: (8, 70)}).writers[0].withdrawn == (
-        (8, 70),
-    )
-
-
 def test_a_rewound_checkpoint_goes_on_counting() -> None:
     pasts = {SOURCE: source(50, 40), READER: reader(49, 30)}
     first, _ = decide(OUTLINE, pasts, EventTime(45 * 3_600_000)).choices
     meta = new_meta(first, "r1")
-    assert (meta.sequence, meta.timeline, meta.forked_from, meta.forked_at) == (11, "r1", "", 9)
+    assert (meta.sequence, meta.timeline, meta.forks) == (11, "r1", (("", 9),))
     assert meta.positions == (("events", 0, 40),)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -21,8 +22,9 @@ from streamlog.processing.errors import HistoryError
 from streamlog.processing.rewind import rewinder
 from streamlog.processing.rewind.intent import load_intent
 from streamlog.processing.rewind.outline import decode_outline, outline_of
-from streamlog.processing.rewind.rewinder import Surroundings, execute_rewind, plan_rewind
+from streamlog.processing.rewind.rewinder import execute_rewind, plan_rewind
 from streamlog.processing.rewind.target import Back, Edge, EventTime
+from streamlog.processing.rewind.world import RewindWorld
 from streamlog.processing.state.store import open_task_store
 from streamlog.processing.state.view import open_view, task_folders
 from streamlog.processing.worker.run import run_worker
@@ -40,10 +42,10 @@ OUTLINE = outline_of(totals.plan())
 Rows = dict[tuple[str, int], list[tuple[bytes, bytes]]]
 
 
-async def around(there: Cluster) -> Surroundings:
+async def around(there: Cluster) -> RewindWorld:
     described = await there.admin.describe_cluster()
     folder = there.folder / "state" / (described.cluster_id or "") / "totals"
-    return Surroundings(
+    return RewindWorld(
         client=there.client, clock=SystemClock(), threads=WorkerThreads(2), folder=folder
     )
 
@@ -139,7 +141,7 @@ async def test_a_pipeline_that_runs_is_not_rewound(tmp_path: Path) -> None:
             with trio.fail_after(20):
                 while status.of("totals").phase != "running":  # noqa: ASYNC110
                     await trio.sleep(0.01)
-            with pytest.raises(RefusedError, match=r"is running: streamlog-totals at 127\.0\.0\.1"):
+            with pytest.raises(RefusedError, match=f"is running: process {os.getpid()} on "):
                 await rewind(there, Back(1))
             stop.set()
 

@@ -64,7 +64,7 @@ def test_rows_are_as_a_dictionary_would_be(
     """Whichever kind of rows has written a state, the other one can read it."""
     take_turns = cycle(kinds)
     folder = tmp_path_factory.mktemp("state")
-    store = open_task_store(folder, SUB, 0)
+    store = open_task_store(folder, SUB.name, 0)
     rows = open_rows(store, next(take_turns))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rows_module, "CLEAN_ROWS_MAX", clean_max)
@@ -87,7 +87,7 @@ def test_rows_are_as_a_dictionary_would_be(
                 checkpoint(rows, store)
                 opened += rows.opened
                 store.close()
-                store = open_task_store(folder, SUB, 0)
+                store = open_task_store(folder, SUB.name, 0)
                 rows = open_rows(store, next(take_turns))
         assert opened + rows.opened == len(model)
         highest = rows.highest_end()
@@ -98,7 +98,7 @@ def test_rows_are_as_a_dictionary_would_be(
 
 
 def test_two_steps_of_a_task_do_not_meet(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     factory = RowFactory(["count"], [None])
     one = WindowRows(store_id("one"), factory, store)
     two = WindowRows(store_id("two"), factory, store)

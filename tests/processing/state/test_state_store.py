@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,8 +16,9 @@ from streamlog import Stream, pipeline
 from streamlog.processing.errors import LayoutChangedError, StateError, StateInUseError
 from streamlog.processing.state import history, keys
 from streamlog.processing.state.history import HistoryLimits
-from streamlog.processing.state.kept import rewound_meta
+from streamlog.processing.state.lineage import rewound_meta
 from streamlog.processing.state.meta import TaskMeta
+from streamlog.processing.state.retention import Retention
 from streamlog.processing.state.store import TaskStore, open_task_store, remove_task_store
 
 if TYPE_CHECKING:
@@ -57,13 +59,13 @@ def commit(store: TaskStore, changes: list[Change], position: int | None = None)
 
 
 def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 3)
+    store = open_task_store(tmp_path, SUB.name, 3)
     assert (store.sequence, store.positions(), store.changelog_position) == (0, {}, 0)
     commit(store, [(b"a", b"1"), (b"b", b"2")], 17)
     commit(store, [(b"a", None), (b"c", b"3")])
     store.close()
     store.close()
-    store = open_task_store(tmp_path, SUB, 3)
+    store = open_task_store(tmp_path, SUB.name, 3)
     assert store.rows() == [(b"b", b"2"), (b"c", b"3")]
     assert store.get(b"a") is None
     assert store.sequence == 2
@@ -73,13 +75,13 @@ def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
 
 
 def test_tasks_do_not_share_state(tmp_path: Path) -> None:
-    one, two = open_task_store(tmp_path, SUB, 0), open_task_store(tmp_path, SUB, 1)
+    one, two = open_task_store(tmp_path, SUB.name, 0), open_task_store(tmp_path, SUB.name, 1)
     commit(one, [(b"a", b"1")])
     assert two.rows() == []
     one.close()
     two.close()
     remove_task_store(tmp_path, SUB.name, 0)
-    one = open_task_store(tmp_path, SUB, 0)
+    one = open_task_store(tmp_path, SUB.name, 0)
     assert one.rows() == []
     one.close()
 
@@ -96,7 +98,7 @@ def test_undo_goes_back_to_any_checkpoint(
     steps: list[dict[bytes, bytes | None]],
     data: st.DataObject,
 ) -> None:
-    store = open_task_store(tmp_path_factory.mktemp("state"), SUB, 0)
+    store = open_task_store(tmp_path_factory.mktemp("state"), SUB.name, 0)
     seen = [(0, store.rows())]
     for step in steps:
         commit(store, list(step.items()))
@@ -120,13 +122,13 @@ def test_undo_goes_back_to_any_checkpoint(
 
 
 def test_an_undo_is_told_to_the_changelog_by_the_next_checkpoint(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     commit(store, [(b"a", b"1")])
     commit(store, [(b"a", b"2"), (b"b", b"2")])
     store.undo(1)
     assert store.rewrites == {b"a", b"b"}
     store.close()
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     assert store.rewrites == {b"a", b"b"}
     commit(store, [])
     assert store.rewrites == set()
@@ -134,18 +136,18 @@ def test_an_undo_is_told_to_the_changelog_by_the_next_checkpoint(tmp_path: Path)
 
 
 def test_a_rewind_that_the_changelog_knows_leaves_nothing_to_tell(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     commit(store, [(b"a", b"1")], 3)
     commit(store, [(b"a", b"2"), (b"b", b"2")], 6)
     undone = store.undone(1)
     store.rewind(undone, rewound_meta(store.meta, undone.to.meta, "r"), 9)
     assert (store.rewrites, store.changelog_position, store.meta.timeline) == (set(), 9, "r")
-    assert (store.meta.forked_from, store.meta.forked_at, kept(store)) == ("", 1, [3, 0])
+    assert (store.meta.forks, kept(store)) == ((("", 1),), [3, 0])
     store.close()
 
 
 def test_an_emptied_state_may_have_another_layout(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     store.agree({"a": "one"}, "")
     commit(store, [(b"a", b"1")])
     nothing = store.emptied()
@@ -157,7 +159,7 @@ def test_an_emptied_state_may_have_another_layout(tmp_path: Path) -> None:
 
 
 def test_the_epoch_does_not_go_back(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     store.commit([], TaskMeta(sequence=1, epoch=4), None)
     store.commit([], TaskMeta(sequence=2, epoch=9), None)
     store.undo(1)
@@ -167,7 +169,7 @@ def test_the_epoch_does_not_go_back(tmp_path: Path) -> None:
 
 def test_history_is_bounded_in_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "STEPS_MAX", 3)
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     for number in range(10):
         commit(store, [(b"a", b"%d" % number)])
     assert kept(store) == [10, 9, 8, 7]
@@ -179,7 +181,9 @@ def test_history_is_bounded_in_number(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_history_is_bounded_in_bytes(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0, limits=HistoryLimits(bytes_max=3_000))
+    store = open_task_store(
+        tmp_path, SUB.name, 0, retention=Retention(history=HistoryLimits(bytes_max=3_000))
+    )
     for _ in range(10):
         commit(store, [(b"a", bytes(1_000))])
     assert kept(store) == [10, 9, 8]
@@ -188,7 +192,13 @@ def test_history_is_bounded_in_bytes(tmp_path: Path) -> None:
 
 def test_history_is_bounded_in_time(tmp_path: Path) -> None:
     clock = Hand()
-    store = open_task_store(tmp_path, SUB, 0, clock=clock, limits=HistoryLimits(span_ms=60_000))
+    store = open_task_store(
+        tmp_path,
+        SUB.name,
+        0,
+        clock=clock,
+        retention=Retention(history=HistoryLimits(span_ms=60_000)),
+    )
     for _ in range(10):
         clock.now_ms += 20_000
         commit(store, [(b"a", bytes(1_000))])
@@ -202,7 +212,7 @@ def test_checkpoints_of_one_millisecond_or_behind_a_clock_set_back_are_told_apar
     tmp_path: Path,
 ) -> None:
     clock = Hand()
-    store = open_task_store(tmp_path, SUB, 0, clock=clock)
+    store = open_task_store(tmp_path, SUB.name, 0, clock=clock)
     for move_ms in (5, 0, 0, -3_000, 9_000):
         clock.now_ms += move_ms
         commit(store, [(b"a", b"1")])
@@ -219,7 +229,7 @@ def test_what_is_older_is_kept_more_coarsely_and_is_right(
     data: st.DataObject,
 ) -> None:
     clock = Hand()
-    store = open_task_store(tmp_path_factory.mktemp("state"), SUB, 0, clock=clock)
+    store = open_task_store(tmp_path_factory.mktemp("state"), SUB.name, 0, clock=clock)
     seen = {0: store.rows()}
     for step in steps:
         clock.now_ms += 60_000
@@ -237,7 +247,7 @@ def test_what_is_older_is_kept_more_coarsely_and_is_right(
 
 def test_rows_that_came_and_went_leave_no_trace(tmp_path: Path) -> None:
     clock = Hand()
-    store = open_task_store(tmp_path, SUB, 0, clock=clock)
+    store = open_task_store(tmp_path, SUB.name, 0, clock=clock)
     for number in range(600):
         clock.now_ms += 1_000
         window = [(b"%d" % number, bytes(500)), (b"%d" % (number - 2), None)]
@@ -255,14 +265,14 @@ def test_rows_that_came_and_went_leave_no_trace(tmp_path: Path) -> None:
     [
         (5, 5, [9, 5, 4, 3, 2, 1, 0]),
         (5, 7, [9, 5, 4, 3, 2, 1, 0]),
-        (5, 3, [9, 2, 1, 0]),
+        (5, 3, [9, 3, 2, 1, 0]),
         (5, 0, [9]),
     ],
 )
 def test_what_another_owner_took_back_is_no_past(
     tmp_path: Path, local: int, fork: int, kept_after: list[int]
 ) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     for _ in range(local):
         commit(store, [(b"a", b"%d" % store.sequence)])
     there = rewound_meta(meta(8), meta(fork), "there")
@@ -276,32 +286,61 @@ def test_what_another_owner_took_back_is_no_past(
     store.close()
 
 
-def test_two_forks_away_there_is_no_past(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+def test_two_forks_away_the_past_that_is_shared_is_kept(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB.name, 0)
     for _ in range(5):
         commit(store, [(b"a", b"1")])
     first = rewound_meta(meta(8), meta(2), "first")
-    second = rewound_meta(first, meta(9), "second")
-    store.apply([(b"a", b"2")], second, 40, set())
-    assert kept(store) == [10]
+    second = rewound_meta(msgspec.structs.replace(first, sequence=15), first, "second")
+    store.apply([(b"a", b"new"), (b"b", b"new")], second, 40, set())
+    assert kept(store) == [16, 2, 1, 0]
+    store.undo(2)
+    assert store.rows() == [(b"a", b"1")]
+    store.close()
+
+
+def test_where_the_fork_itself_is_not_kept_there_is_no_past(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB.name, 0)
+    for _ in range(2):
+        commit(store, [(b"a", b"%d" % store.sequence)])
+    mine = rewound_meta(meta(5), meta(2), "mine")
+    store.apply([], mine, 20, set())
+    later = msgspec.structs.replace(mine, sequence=9)
+    store.apply([(b"a", b"9")], later, 30, set())
+    other = rewound_meta(meta(12), msgspec.structs.replace(mine, sequence=8), "other")
+    store.apply([(b"a", b"8")], other, 40, set())
+    assert kept(store) == [13]
+    store.close()
+
+
+def test_what_came_behind_a_fork_is_undone_too(tmp_path: Path) -> None:
+    store = open_task_store(tmp_path, SUB.name, 0)
+    for _ in range(5):
+        commit(store, [(b"a", b"%d" % store.sequence)])
+    there = rewound_meta(meta(8), meta(3), "there")
+    on_top = msgspec.structs.replace(there, sequence=12)
+    store.apply([(b"a", b"2"), (b"b", b"on top")], on_top, 40, set())
+    assert kept(store) == [12, 3, 2, 1, 0]
+    store.undo(3)
+    assert store.rows() == [(b"a", b"2")]
     store.close()
 
 
 def test_the_map_grows_as_the_state_does(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     large = os.urandom(1 << 20)
     for number in range(40):
         commit(store, [(b"%d" % number, large)])
     assert len(store.rows()) == 40
     store.close()
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     assert store.get(b"39") == large
     commit(store, [(b"more", large)])
     store.close()
 
 
 def test_a_failed_transaction_leaves_everything_as_it_was(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     commit(store, [(b"a", b"1")], 5)
     with pytest.raises(StateError, match="BAD_VALSIZE"):
         commit(store, [(b"a", b"2"), (bytes(600), b"name too long")], 9)
@@ -312,15 +351,15 @@ def test_a_failed_transaction_leaves_everything_as_it_was(tmp_path: Path) -> Non
 
 
 def test_one_owner_at_a_time(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     with pytest.raises(StateInUseError, match=f"in use by process {os.getpid()}"):
-        open_task_store(tmp_path, SUB, 0)
+        open_task_store(tmp_path, SUB.name, 0)
     store.close()
-    open_task_store(tmp_path, SUB, 0).close()
+    open_task_store(tmp_path, SUB.name, 0).close()
 
 
 def test_another_process_is_refused_too(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     program = (
         "import fcntl, sys; f = open(sys.argv[1], 'r+'); "
         "fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
@@ -333,19 +372,19 @@ def test_another_process_is_refused_too(tmp_path: Path) -> None:
 
 
 def test_state_of_topics_that_are_gone_is_cleared(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0, identity="topic-1")
+    store = open_task_store(tmp_path, SUB.name, 0, identity="topic-1")
     commit(store, [(b"a", b"1")], 7)
     store.close()
-    store = open_task_store(tmp_path, SUB, 0, identity="topic-1")
+    store = open_task_store(tmp_path, SUB.name, 0, identity="topic-1")
     assert store.rows()
     store.close()
-    store = open_task_store(tmp_path, SUB, 0, identity="topic-2")
+    store = open_task_store(tmp_path, SUB.name, 0, identity="topic-2")
     assert (store.rows(), store.sequence, store.changelog_position) == ([], 0, 0)
     store.close()
 
 
 def test_a_changed_layout_is_refused_and_a_new_step_is_not(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     store.agree({"delays": "tumbling(10 ms) count"}, "")
     commit(store, [(b"a", b"1")])
     store.agree({"delays": "tumbling(10 ms) count", "more": "tumbling(5 ms) sum"}, "")
@@ -364,12 +403,12 @@ def test_a_changed_layout_is_refused_and_a_new_step_is_not(tmp_path: Path) -> No
 
 
 def test_damaged_state_is_named(tmp_path: Path) -> None:
-    store = open_task_store(tmp_path, SUB, 0)
+    store = open_task_store(tmp_path, SUB.name, 0)
     commit(store, [(b"a", b"1")])
     store.close()
     (tmp_path / SUB.name / "0" / "data.mdb").write_bytes(b"garbage" * 4096)
     with pytest.raises(StateError, match="remove the folder"):
-        open_task_store(tmp_path, SUB, 0)
+        open_task_store(tmp_path, SUB.name, 0)
 
 
 names = st.none() | st.binary(max_size=keys.KEY_SIZE_MAX + 50)

@@ -71,7 +71,7 @@ def restore(store: TaskStore, changelog: Changelog, *, chunk: int = 1_000) -> Ch
 
 @pytest.fixture
 def store(tmp_path: Path) -> TaskStore:
-    return open_task_store(tmp_path, SUB, 0)
+    return open_task_store(tmp_path, SUB.name, 0)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 100])
@@ -193,7 +193,7 @@ def test_wherever_the_local_state_stopped_it_ends_the_same(
     chunk: int,
 ) -> None:
     changelog = Changelog()
-    store = open_task_store(tmp_path_factory.mktemp("state"), SUB, 0)
+    store = open_task_store(tmp_path_factory.mktemp("state"), SUB.name, 0)
     model: dict[bytes, bytes] = {}
     for number, step in enumerate(steps):
         changelog.write(list(step.items()), number + 1, 1)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from streamlog.client.admin.values import GroupDescription, MemberDescription
 from streamlog.client.assignors.assignor import MemberSubscription
 from streamlog.client.values import OffsetAndMetadata, TopicPartition
+from streamlog.processing.replay.versions import Identity, Role
 from streamlog.processing.worker.note import Note, format_note
-from streamlog.processing.worker.overview import Seen, is_pipeline, pipeline_of
+from streamlog.processing.worker.overview import Extent, Seen, is_pipeline, pipeline_of
 from streamlog.processing.worker.word import WorkerWord, encode_word
 
+TOTALS = Identity("totals", "totals", None, Role.LIVE)
 PLACES = [TopicPartition("clicks", each) for each in range(3)]
 
 
@@ -52,7 +54,8 @@ def test_a_running_pipeline_is_put_together() -> None:
             PLACES[1]: at(6, Note(4, at_ms=2_000)),
         },
     )
-    found = pipeline_of(seen, {PLACES[0]: 9, PLACES[1]: 6, PLACES[2]: 4})
+    extents = {PLACES[0]: Extent(0, 9), PLACES[1]: Extent(0, 6), PLACES[2]: Extent(2, 6)}
+    found = pipeline_of(seen, extents, TOTALS)
     assert found.state == "running"
     # Who does not say where it is, is known by its address.
     assert [each.host for each in found.workers] == ["10.0.0.9", "far"]
@@ -68,8 +71,16 @@ def test_a_running_pipeline_is_put_together() -> None:
 
 
 def test_a_stopped_pipeline_has_tasks_and_no_workers() -> None:
-    found = pipeline_of(Seen(group(), {PLACES[0]: at(5, Note(3))}), {})
+    found = pipeline_of(Seen(group(), {PLACES[0]: at(5, Note(3))}), {}, TOTALS)
     assert (found.state, found.workers) == ("stopped", ())
     assert found.tasks[0].worker is None
     assert found.tasks[0].lag is None
-    assert pipeline_of(Seen(group(state="PreparingRebalance")), {}).state == "rebalancing"
+    waiting = pipeline_of(Seen(group(state="PreparingRebalance")), {}, TOTALS)
+    assert waiting.state == "rebalancing"
+
+
+def test_lag_is_what_waits_where_it_was_counted() -> None:
+    seen = Seen(group(), {PLACES[0]: at(5, Note(3)), PLACES[1]: at(5, Note(3))})
+    found = pipeline_of(seen, {PLACES[0]: Extent(0, 9, 0), PLACES[1]: Extent(0, 9)}, TOTALS)
+    assert [task.lag for task in found.tasks] == [0, 4]
+    assert found.total().lag == 4

@@ -85,7 +85,7 @@ async def test_copies_follow_their_tasks_and_take_over_with_nothing_to_restore(
                 await caught_up(it)
                 await until(lambda: warm(here) and warm(there))
                 before = here.restored_records
-            await until(lambda: here.by_task.keys() == TASKS)
+            await until(lambda: here.by_task.keys() == TASKS and not here.restores)
             assert here.restored_records - before <= 20
             # There is nobody left to keep copies for.
             await until(lambda: not here.standbys)
@@ -123,7 +123,7 @@ async def test_a_copy_is_handed_to_another_worker_of_its_machine(tmp_path: Path)
             await caught_up(it)
             await until(lambda: warm(here) and warm(there))
             async with working(it, "y", standbys=1) as beside:
-                await until(lambda: len(beside.by_task) == 1)
+                await until(lambda: len(beside.by_task) == 1 and not beside.restores)
                 assert beside.restored_records <= 20
             await it.send_events(100)
             await caught_up(it)

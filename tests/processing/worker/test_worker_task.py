@@ -44,7 +44,7 @@ INPUT = ("numbers", 0)
 
 
 def open_task(folder: Path, epoch: int = 1) -> Task:
-    store = open_task_store(folder, SUB, 0)
+    store = open_task_store(folder, SUB.name, 0)
     return Task(SUB, 0, store, {}, epoch=epoch, partition_counts=COUNTS)
 
 
@@ -153,7 +153,7 @@ def test_a_failed_task_is_of_no_use(tmp_path: Path) -> None:
         numbers.map(lambda n: 1 // n).to("out")
 
     sub = failing.plan().sub_topologies[0]
-    store = open_task_store(tmp_path, sub, 0)
+    store = open_task_store(tmp_path, sub.name, 0)
     counts = {"numbers": 1, "out": 1}
     task = Task(sub, 0, store, {}, epoch=1, partition_counts=counts)
     with pytest.raises(FunctionFailure):
@@ -267,7 +267,7 @@ def test_after_going_back_and_on_the_state_is_as_if_nothing_had_happened(
             checkpoint(each)
     straight = results(fresh.take_outputs())
     task.close()
-    store = open_task_store(tmp_path / "rewound", SUB, 0)
+    store = open_task_store(tmp_path / "rewound", SUB.name, 0)
     store.undo(back_to)
     task = Task(SUB, 0, store, {}, epoch=2, partition_counts=COUNTS)
     repeated = []
