@@ -139,7 +139,7 @@ def alike(here: PipelineHere, cluster: Path) -> list[str]:
 
 
 def _sources(outline: Outline) -> set[str]:
-    return {sub.input_topic for sub in outline.subs if not sub.writers}
+    return {topic for sub in outline.subs if not sub.writers for topic in sub.input_topics}
 
 
 def nothing_here(name: str, clusters: Iterable[Path]) -> NotFoundError:

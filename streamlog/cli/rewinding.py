@@ -106,9 +106,10 @@ async def run_rewind(command: Command) -> int:
 def _show(command: Command, decision: Decision, said: str) -> None:
     write_table(plan_table(decision), as_json=command.as_json)
     late = [
-        f"{each.name} at offset {each.read_from}"
-        for each in decision.choices
-        if each.anew and 0 < each.log_start == each.read_from
+        f"{choice.name} at offset {each.read_from} of {each.topic}"
+        for choice in decision.choices
+        for each in choice.inputs
+        if choice.anew and 0 < each.log_start == each.read_from
     ]
     if late:
         note(f"What the log does not hold any more stays out: {', '.join(late)} is the first left")
@@ -142,7 +143,7 @@ def _said_planned(command: Command, decision: Decision) -> str:
     absent = [
         str(each.name)
         for each in decision.choices
-        if not each.now.sequence and each.log_end > each.log_start
+        if not each.now.sequence and any(at.log_end > at.log_start for at in each.inputs)
     ]
     if absent and command.to is not Edge.START:
         return (
@@ -162,7 +163,7 @@ def _said_rebuilt(rebuilt: Decision) -> str:
     """What `--rebuild` would do where history does not reach."""
     anew = sum(each.anew for each in rebuilt.choices)
     copied = sum(each.from_snapshot for each in rebuilt.choices)
-    records = sum(_read_again(each) for each in rebuilt.choices)
+    records = sum(each.read_again for each in rebuilt.choices)
     return (
         f"That would take {copied} tasks to a snapshot and {anew} to the start of their log, and "
         f"read {records:,} records again"
@@ -192,7 +193,7 @@ def plan_table(decision: Decision) -> Table:
 
 
 def _row(choice: Choice, *, is_out_of_reach: bool) -> list[Cell]:
-    stands = _stands(choice)
+    stands = _offsets({each.topic: each.stands for each in choice.inputs})
     row: list[Cell] = [str(choice.name), choice.now.sequence]
     if is_out_of_reach:
         return [*row, None, None, None, stands, None, None, None, "no"]
@@ -203,20 +204,18 @@ def _row(choice: Choice, *, is_out_of_reach: bool) -> list[Cell]:
         _instant(to.time_ms or None),
         _instant(to.meta.stream_time_ms),
         stands,
-        choice.read_from,
-        _read_again(choice),
+        _offsets({each.topic: each.read_from for each in choice.inputs}),
+        choice.read_again,
         choice.undone_rows,
         _reached(choice),
     ]
 
 
-def _stands(choice: Choice) -> int:
-    """The offset at which a task would go on now."""
-    return choice.now.positions().get((choice.topic, choice.name.partition), choice.log_start)
-
-
-def _read_again(choice: Choice) -> int:
-    return max(_stands(choice) - choice.read_from, 0)
+def _offsets(by_topic: dict[str, int]) -> Cell:
+    """An offset; of several inputs, with their topics."""
+    if len(by_topic) == 1:
+        return next(iter(by_topic.values()))
+    return ", ".join(f"{topic} {offset}" for topic, offset in by_topic.items())
 
 
 def _reached(choice: Choice) -> str:

@@ -72,10 +72,14 @@ class MemoryRewind:
         return decision
 
     def _refuse_remains(self, target: Target) -> None:
-        inputs = {sub.name: sub.input_topic for sub in self._outline.subs}
+        inputs = {sub.name: sub.input_topics for sub in self._outline.subs}
         committed = self._worker.log.committed
-        places = {name: (inputs[name.sub_topology], name.partition) for name in self._opened}
-        notes = {name: committed[at][1] for name, at in places.items() if at in committed}
+        places = {
+            (topic, name.partition): name
+            for name in self._opened
+            for topic in inputs[name.sub_topology]
+        }
+        notes = {name: committed[at][1] for at, name in places.items() if at in committed}
         if target is not Edge.START and cut_short(self._opened, notes):
             raise HistoryError(
                 "a rewind was cut short and its intent is lost: only the start is left"
@@ -109,13 +113,15 @@ class MemoryRewind:
         self._opened = {}
 
     def _pasts(self) -> dict[TaskName, TaskPast]:
-        inputs = {sub.name: sub.input_topic for sub in self._outline.subs}
+        inputs = {sub.name: sub.input_topics for sub in self._outline.subs}
         return {
             name: TaskPast(
                 checkpoints=task.store.checkpoints(),
                 snapshots=[each.checkpoint for each in task.store.snapshots()],
-                log_start=0,
-                log_end=self._worker.log.partition(inputs[name.sub_topology], name.partition).end,
+                extents={
+                    topic: (0, self._worker.log.partition(topic, name.partition).end)
+                    for topic in inputs[name.sub_topology]
+                },
             )
             for name, task in self._opened.items()
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamlog.processing.dsl.nodes import SourceNode
+from streamlog.processing.dsl.nodes import SourceNode, SourcesNode
 from streamlog.serde.nullable import NullableSerde
 
 if TYPE_CHECKING:
@@ -68,9 +68,18 @@ def streams_of(plan: Plan) -> tuple[str, ...]:
     A replay begins in the middle of these only. A table is read from its beginning whatever part
     of the streams is replayed: what held then may have been written long before.
     """
-    roots = [sub.entry.root for sub in plan.sub_topologies]
     return tuple(
-        root.topic
-        for root in roots
-        if isinstance(root, SourceNode) and not isinstance(root.serde, NullableSerde)
+        source.topic for source in sources_of(plan) if not isinstance(source.serde, NullableSerde)
     )
+
+
+def sources_of(plan: Plan) -> list[SourceNode]:
+    """Returns the sources of a plan, tables among them."""
+    found: list[SourceNode] = []
+    for sub in plan.sub_topologies:
+        root = sub.entry.root
+        if isinstance(root, SourceNode):
+            found.append(root)
+        elif isinstance(root, SourcesNode):
+            found += root.sources
+    return found

@@ -19,7 +19,7 @@ from streamlog.client.values import EARLIEST, TopicPartition
 from streamlog.processing.dsl.nodes import SourceNode
 from streamlog.processing.operators.event_time import event_times
 from streamlog.processing.replay.diff import NEVER
-from streamlog.processing.replay.offsets import streams_of
+from streamlog.processing.replay.offsets import sources_of, streams_of
 from streamlog.processing.replay.standing import read_records
 
 if TYPE_CHECKING:
@@ -43,9 +43,8 @@ async def newest_skipped_ms(client: Client, plan: Plan, begins: Offsets) -> int:
         begins: A partition that is not named was read from its oldest record.
     """
     newest = NEVER
-    for sub in plan.sub_topologies:
-        node = sub.entry.root
-        if not isinstance(node, SourceNode) or node.topic not in streams_of(plan):
+    for node in sources_of(plan):
+        if node.topic not in streams_of(plan):
             continue
         places = [
             TopicPartition(node.topic, number)

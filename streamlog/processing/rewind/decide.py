@@ -52,9 +52,8 @@ class TaskPast:
 
     checkpoints: Sequence[KeptCheckpoint]
     """To which it can go back, the current one first."""
-    log_start: int
-    """Of its input."""
-    log_end: int
+    extents: Mapping[str, tuple[int, int]]
+    """Where each of its inputs begins and ends, by topic."""
     rows: int = 0
     """Of its state now."""
     snapshots: Sequence[KeptCheckpoint] = ()
@@ -62,11 +61,24 @@ class TaskPast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputMove:
+    """Where a task stands in one of its inputs, and where it goes on."""
+
+    topic: str
+    log_start: int
+    log_end: int
+    stands: int
+    """The offset at which it would go on now."""
+    read_from: int
+    """The offset at which it goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What becomes of a task."""
 
     name: TaskName
-    topic: str
+    inputs: tuple[InputMove, ...]
     now: KeptCheckpoint
     to: KeptCheckpoint
     steps: int
@@ -75,12 +87,8 @@ class Choice:
     """Of its writers: from which sequence on what they wrote does not count any more."""
     anew: bool
     """Whether it begins with an empty state, as if it had never run."""
-    log_start: int
-    log_end: int
     undone_rows: int = 0
     """Rows to undo, or more: some are undone several times."""
-    read_from: int = 0
-    """The offset at which it goes on."""
     from_snapshot: bool = False
     """Whether it goes to a kept snapshot."""
 
@@ -90,9 +98,14 @@ class Choice:
         return self.steps > 0 or self.anew or self.from_snapshot
 
     @property
-    def missing(self) -> int:
-        """How many offsets behind its checkpoint its input does not hold any more."""
-        return max(self.log_start - self.read_from, 0) if self.moved else 0
+    def missing(self) -> list[InputMove]:
+        """Inputs that do not hold any more what has to be read again."""
+        return [each for each in self.inputs if self.moved and each.read_from < each.log_start]
+
+    @property
+    def read_again(self) -> int:
+        """How many offsets it reads again."""
+        return sum(max(each.stands - each.read_from, 0) for each in self.inputs)
 
     @property
     def touched(self) -> bool:
@@ -183,7 +196,9 @@ def cut_of(meta: TaskMeta, topic: str) -> int:
     """Returns the first sequence that a task will write to a topic, going on from a checkpoint."""
     if not meta.positions:
         return EVERYTHING
-    offset = meta.positions[0][2] + meta.shifts.get(topic, 0)
+    # Several inputs are read as one, in which places are counted.
+    position = meta.count if meta.inputs else meta.positions[0][2]
+    offset = position + meta.shifts.get(topic, 0)
     # Decisions and drains there are caused by the last input, and numbered behind it.
     decided = DRAIN_INDEX + meta.decided[1]
     if meta.drained:
@@ -253,22 +268,29 @@ def _choice(
     elif snapshot is not None:
         to = past.snapshots[snapshot]
         undone = max(past.rows, to.rows)
-    position = to.positions().get((sub.input_topic, name.partition))
-    if position is None:
-        position = past.log_end if nothing_left else past.log_start
+    inputs: list[InputMove] = []
+    for topic in sub.input_topics:
+        start, end = past.extents[topic]
+        key = (topic, name.partition)
+        inputs.append(
+            InputMove(
+                topic=topic,
+                log_start=start,
+                log_end=end,
+                stands=now.positions().get(key, start),
+                read_from=to.positions().get(key, end if nothing_left else start),
+            )
+        )
     return Choice(
         name=name,
-        topic=sub.input_topic,
+        inputs=tuple(inputs),
         now=now,
         to=to,
         steps=steps or 0,
         cuts=cuts,
         anew=steps is None and snapshot is None,
         from_snapshot=snapshot is not None,
-        log_start=past.log_start,
-        log_end=past.log_end,
         undone_rows=undone,
-        read_from=position,
     )
 
 
@@ -281,8 +303,9 @@ def new_meta(choice: Choice, timeline: str) -> TaskMeta:
     """
     before, to = choice.now.meta, choice.to.meta
     meta = msgspec.structs.replace(rewound_meta(before, to, timeline), topic_ids=before.topic_ids)
-    if not to.positions and choice.read_from > choice.log_start:
+    first = choice.inputs[0]
+    if not to.positions and first.read_from > first.log_start:
         # All that is in its log was withdrawn.
-        positions = ((choice.topic, choice.name.partition, choice.read_from),)
+        positions = ((first.topic, choice.name.partition, first.read_from),)
         meta = msgspec.structs.replace(meta, positions=positions)
     return meta

@@ -27,8 +27,6 @@ class TaskIntent(msgspec.Struct, frozen=True, kw_only=True):
 
     sub_topology: str
     partition: int
-    topic: str
-    """Of its input."""
     to_sequence: int
     """The checkpoint that is repeated; 0: none, the state is emptied."""
     from_snapshot: bool
@@ -39,8 +37,8 @@ class TaskIntent(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint that it gets, but for what follows from `cuts`."""
     cuts: dict[int, int]
     """Of its writers: from which sequence on what they wrote does not count any more."""
-    read_from: int
-    """The input offset that the group is told."""
+    read_from: dict[str, int]
+    """By topic of its inputs: the offset that the group is told."""
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,12 +18,18 @@ class SubOutline(msgspec.Struct, frozen=True, kw_only=True):
     """A sub-topology, as a rewind sees it."""
 
     name: str
-    input_topic: str
+    input_topics: tuple[str, ...]
+    """One, or sources that are read together."""
     writer_topics: tuple[str, ...]
     """What its writers read: a writer's id is an index into these, and a partition."""
     writers: tuple[str, ...]
     """The sub-topologies that write its input, in the same order; none if it is a source."""
     changelog_topic: str
+
+    @property
+    def input_topic(self) -> str:
+        """The first, which stands for all: they have equally many partitions."""
+        return self.input_topics[0]
 
 
 class Outline(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +43,7 @@ class Outline(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def topics(self) -> list[str]:
         """All topics that its tasks read, and their changelogs."""
-        return [topic for sub in self.subs for topic in (sub.input_topic, sub.changelog_topic)]
+        return [topic for sub in self.subs for topic in (*sub.input_topics, sub.changelog_topic)]
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -52,7 +58,7 @@ def outline_of(plan: Plan) -> Outline:
         subs=tuple(
             SubOutline(
                 name=sub.name,
-                input_topic=sub.input_topics[0],
+                input_topics=sub.input_topics,
                 writer_topics=sub.writer_topics,
                 writers=tuple(reading[topic] for topic in sub.writer_topics),
                 changelog_topic=sub.changelog_topic,

@@ -111,13 +111,12 @@ def intent_of(
         TaskIntent(
             sub_topology=choice.name.sub_topology,
             partition=choice.name.partition,
-            topic=choice.topic,
             to_sequence=choice.to.sequence,
             from_snapshot=choice.from_snapshot,
             moved=choice.moved,
             meta=new_meta(choice, id),
             cuts=dict(choice.cuts),
-            read_from=choice.read_from,
+            read_from={each.topic: each.read_from for each in choice.inputs},
         )
         for choice in decision.choices
         if choice.touched
@@ -205,8 +204,8 @@ def _told(store: TaskStore, changes: list[Change]) -> list[Change]:
 
 def _offsets(tasks: list[TaskIntent], under_way: str | None) -> GroupOffsets:
     return {
-        (each.topic, each.partition): (
-            each.read_from,
+        (topic, each.partition): (
+            read_from,
             format_note(
                 Note(
                     each.meta.sequence - (under_way is not None),
@@ -216,6 +215,7 @@ def _offsets(tasks: list[TaskIntent], under_way: str | None) -> GroupOffsets:
             ),
         )
         for each in tasks
+        for topic, read_from in each.read_from.items()
     }
 
 

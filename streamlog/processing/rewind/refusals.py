@@ -66,9 +66,10 @@ def impossible(decision: Decision) -> HistoryError:
             "begin with their newest snapshot before that, or the start of their log: --rebuild",
         )
     gone = "; ".join(
-        f"{each.name} would go on at offset {each.read_from} of {each.topic}, which begins at "
+        f"{choice.name} would go on at offset {each.read_from} of {each.topic}, which begins at "
         f"{each.log_start}"
-        for each in decision.gone
+        for choice in decision.gone
+        for each in choice.missing
     )
     return HistoryError(
         f"records that have to be read again were deleted: {gone}",

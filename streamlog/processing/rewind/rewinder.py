@@ -79,7 +79,7 @@ async def plan_rewind(
     layout = await find_layout(around.client, outline)
     extents = await extents_of(around.client, layout)
     pasts: dict[TaskName, TaskPast] = {}
-    for name, (start, end) in extents.items():
+    for name, extent in extents.items():
         home = around.folder / name.sub_topology / str(name.partition)
         with open_view(home) as view:
             nothing = [KeptCheckpoint(TaskMeta(), 0, 0)]
@@ -88,8 +88,7 @@ async def plan_rewind(
             snapshots = view.snapshots() if view is not None else []
         pasts[name] = TaskPast(
             checkpoints=checkpoints,
-            log_start=start,
-            log_end=end,
+            extents=extent,
             rows=rows,
             snapshots=[each.checkpoint for each in snapshots],
         )
@@ -234,8 +233,7 @@ class _Rewinding:
         return {
             name: TaskPast(
                 checkpoints=task.store.checkpoints(),
-                log_start=extents[name][0],
-                log_end=extents[name][1],
+                extents=extents[name],
                 rows=task.store.size()[0],
                 snapshots=[each.checkpoint for each in task.store.snapshots()],
             )
@@ -247,7 +245,8 @@ class _Rewinding:
         committed = await self._admin.group_offsets(self._group)
         notes = {
             name: committed[at].metadata
-            for name, at in self._layout.inputs.items()
+            for name, inputs in self._layout.inputs.items()
+            for at in inputs
             if at in committed
         }
         if target is not Edge.START and cut_short(self.opened, notes):
@@ -307,11 +306,15 @@ class _Rewinding:
         committed = await self._admin.group_offsets(self._group)
         wanted: dict[TopicPartition, OffsetAndMetadata] = {}
         for choice in decision.choices:
-            at = self._layout.inputs[choice.name]
-            entry = committed.get(at)
-            if choice.touched or entry is None or not choice.now.meta.positions:
+            if choice.touched or not choice.now.meta.positions:
                 continue
             note = Note(choice.now.sequence, choice.now.meta.drained)
-            if entry.offset != choice.read_from or not tells_of(entry.metadata, note):
-                wanted[at] = OffsetAndMetadata(choice.read_from, format_note(note))
+            for each in choice.inputs:
+                at = TopicPartition(each.topic, choice.name.partition)
+                entry = committed.get(at)
+                is_right = entry is None or (
+                    entry.offset == each.read_from and tells_of(entry.metadata, note)
+                )
+                if not is_right:
+                    wanted[at] = OffsetAndMetadata(each.read_from, format_note(note))
         await self._admin.alter_group_offsets(self._group, wanted)

@@ -37,7 +37,7 @@ class RewindWorld:
 class Layout:
     """The tasks of a pipeline and where they are on the cluster."""
 
-    inputs: Mapping[TaskName, TopicPartition]
+    inputs: Mapping[TaskName, tuple[TopicPartition, ...]]
     changelogs: Mapping[TaskName, TopicPartition]
     identities: Mapping[TaskName, str]
 
@@ -56,11 +56,11 @@ async def find_layout(client: Client, outline: Outline) -> Layout:
             "rewind",
             hint="When it runs, it begins at the start",
         )
-    inputs: dict[TaskName, TopicPartition] = {}
+    inputs: dict[TaskName, tuple[TopicPartition, ...]] = {}
     changelogs: dict[TaskName, TopicPartition] = {}
     identities: dict[TaskName, str] = {}
     for sub in outline.subs:
-        for topic in (sub.input_topic, sub.changelog_topic):
+        for topic in (*sub.input_topics, sub.changelog_topic):
             if topic not in found:
                 raise NotFoundError(
                     f'topic "{topic}" of pipeline "{outline.name}" does not exist: its part '
@@ -71,22 +71,24 @@ async def find_layout(client: Client, outline: Outline) -> Layout:
                 )
         for number in range(len(found[sub.input_topic].partitions)):
             name = TaskName(sub.name, number)
-            inputs[name] = TopicPartition(sub.input_topic, number)
+            inputs[name] = tuple(TopicPartition(topic, number) for topic in sub.input_topics)
             changelogs[name] = TopicPartition(sub.changelog_topic, number)
             identities[name] = found[sub.changelog_topic].topic_id
     return Layout(inputs, changelogs, identities)
 
 
-async def extents_of(client: Client, layout: Layout) -> dict[TaskName, tuple[int, int]]:
-    """Returns where the input of each task begins and ends."""
+async def extents_of(client: Client, layout: Layout) -> dict[TaskName, dict[str, tuple[int, int]]]:
+    """Returns where the inputs of each task begin and end, by topic."""
     admin = Admin(client)
-    places = list(layout.inputs.values())
+    places = [at for inputs in layout.inputs.values() for at in inputs]
     starts = await admin.list_offsets(dict.fromkeys(places, EARLIEST))
     ends = await admin.list_offsets(dict.fromkeys(places, LATEST))
-    extents: dict[TaskName, tuple[int, int]] = {}
-    for name, at in layout.inputs.items():
-        start, end = starts[at], ends[at]
-        assert start is not None
-        assert end is not None
-        extents[name] = (start.offset, end.offset)
+    extents: dict[TaskName, dict[str, tuple[int, int]]] = {}
+    for name, inputs in layout.inputs.items():
+        extents[name] = {}
+        for at in inputs:
+            start, end = starts[at], ends[at]
+            assert start is not None
+            assert end is not None
+            extents[name][at.topic] = (start.offset, end.offset)
     return extents

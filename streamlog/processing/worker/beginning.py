@@ -132,14 +132,15 @@ def _has_begun(plan: Plan, committed: Committed, pipeline: str) -> RefusedError:
     )
 
 
-def beginning_of(
+def beginnings_of(
     store: TaskStore, committed: Mapping[TopicPartition, OffsetAndMetadata | None]
-) -> int | None:
+) -> dict[Input, int]:
     """Returns where a task begins, if that was chosen and it has no checkpoint yet."""
     if store.sequence or store.positions():
-        return None
-    for entry in committed.values():
-        note = None if entry is None else parse_note(entry.metadata)
-        if entry is not None and note is not None and note.begins is True:
-            return entry.offset
-    return None
+        return {}
+    notes = {key: (entry, parse_note(entry.metadata)) for key, entry in committed.items() if entry}
+    return {
+        (key.topic, key.partition): entry.offset
+        for key, (entry, note) in notes.items()
+        if note is not None and note.begins is True
+    }

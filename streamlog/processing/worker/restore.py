@@ -30,7 +30,7 @@ from streamlog.processing.errors import StateInUseError
 from streamlog.processing.rewind.outline import encode_outline, outline_of
 from streamlog.processing.state.retention import retention_of
 from streamlog.processing.state.store import open_task_store
-from streamlog.processing.worker.beginning import beginning_of
+from streamlog.processing.worker.beginning import beginnings_of
 from streamlog.processing.worker.catching_up import CatchingUp
 from streamlog.processing.worker.checkpoint import RunningTask
 from streamlog.processing.worker.copies import (
@@ -109,9 +109,7 @@ async def take_over(
             topic_ids=topic_ids,
             options=setting.plan.options,
         )
-        begin = beginning_of(store, committed)
-        if begin is not None:
-            task.begin_at(begin)
+        task.begin_at(beginnings_of(store, committed))
     except BaseException:
         store.close()
         raise

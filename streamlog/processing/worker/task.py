@@ -156,10 +156,13 @@ class Task:
         """Returns the next offset to hand in of each input: some may wait for another input."""
         return self.positions() if self._together is None else self._together.ends()
 
-    def begin_at(self, offset: int) -> None:
+    def begin_at(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Begins there: for a task without a checkpoint, whose first one will say so."""
-        assert self._next is None, "a task that has begun goes on where it is"
-        self._move(offset)
+        if self._together is not None:
+            self._together.begin_at(offsets)
+        elif self.inputs[0] in offsets:
+            assert self._next is None, "a task that has begun goes on where it is"
+            self._move(offsets[self.inputs[0]])
 
     @property
     def ledger(self) -> Ledger:

@@ -78,6 +78,13 @@ class Together:
             for _, time, idle in self._merge.state()
         )
 
+    def begin_at(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Begins there with inputs that were never read."""
+        for key, each in zip(self.inputs, self._merge.inputs, strict=True):
+            if key in offsets:
+                assert each.next_offset is None, "what has begun goes on where it is"
+                each.next_offset = each.end_offset = offsets[key]
+
     # Records.
 
     def offer(self, key: tuple[str, int], columns: Columns, next_offset: int) -> None:
