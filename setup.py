@@ -49,6 +49,7 @@ COMPILED_MODULES: list[str] = [
     "streamlog/processing/worker/position.py",
     "streamlog/processing/worker/writers.py",
     "streamlog/records/codec.py",
+    "streamlog/records/encoding.py",
     "streamlog/records/murmur2.py",
     "streamlog/records/sizes.py",
     "streamlog/records/varint.py",

@@ -8,8 +8,7 @@ A record within a batch, all numbers but the attributes as zigzag varints:
 
 Everything here is written twice as plainly as it could be, for the compiler: `i64` is a machine
 word when compiled and `int` otherwise; the first byte of every varint is handled in place, because
-nearly all of them have only one; parts of a batch are collected in one list and joined once, with
-the encoded small numbers taken from a table.
+nearly all of them have only one. How records are written is in `encoding`.
 
 Batches come from strangers. A count, length or delta is believed only where the bytes bear it out;
 whatever the bytes are, reading them raises `CorruptRecordError` or returns columns whose offsets
@@ -38,15 +37,9 @@ from streamlog.records.batch import (
 )
 from streamlog.records.columns import Columns, Headers
 from streamlog.records.compression import compress, decompress
+from streamlog.records.encoding import encode_records
 from streamlog.records.errors import BadColumnsError, BatchTooLargeError, CorruptRecordError
-from streamlog.records.varint import (
-    TABLE_SIZE,
-    VARINTS,
-    encode_varint,
-    read_varint,
-    read_varlong,
-    short_varint,
-)
+from streamlog.records.varint import read_varint, read_varlong
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -64,8 +57,6 @@ RECORD_COST_BYTES: Final = 128
 BATCH_SIZE_MAX: Final = 0x7FFFFFFF
 _I64_MIN: Final = -(1 << 63)
 _I64_MAX: Final = (1 << 63) - 1
-_TIMESTAMP_MAX: Final = (1 << 62) - 1
-"""The difference of two timestamps fits 64 bits too."""
 
 
 # Decoding.
@@ -337,16 +328,16 @@ def encode_batch(
             impossible.
         BatchTooLargeError: The batch would not fit the 31 bits of its length.
     """
+    _check_columns(keys, values, timestamps, headers)
     try:
-        _check_columns(keys, values, timestamps, headers)
-        parts = _encode_records(keys, values, timestamps, headers)
+        parts, highest = encode_records(keys, values, timestamps, headers)
         if codec is Codec.NONE:
             batch = bytearray().join(parts)
         else:
             batch = bytearray(HEADER_SIZE)
             parts[0] = b""
             batch += compress(codec, b"".join(parts))
-    except (TypeError, AttributeError, UnicodeEncodeError) as error:
+    except (TypeError, AttributeError, OverflowError, ValueError) as error:
         raise BadColumnsError(
             f"a record needs keys and values of bytes, timestamps of int, header names of text:"
             f" {error}"
@@ -359,7 +350,7 @@ def encode_batch(
     if is_control:
         attributes |= CONTROL_BIT
     count = len(keys)
-    fields = (count - 1, timestamps[0], max(timestamps), producer_id, producer_epoch, base_sequence)
+    fields = (count - 1, timestamps[0], highest, producer_id, producer_epoch, base_sequence)
     length = len(batch) - LENGTH_OVERHEAD
     HEADER.pack_into(
         batch, 0, base_offset, length, leader_epoch, MAGIC, 0, attributes, *fields, count
@@ -383,102 +374,3 @@ def _check_columns(
         )
     if headers is not None and len(headers) != count:
         raise BadColumnsError(f"there are {len(headers)} headers for {count} records")
-    if min(timestamps) < -_TIMESTAMP_MAX or max(timestamps) > _TIMESTAMP_MAX:
-        raise BadColumnsError("a timestamp does not fit; it must be milliseconds since 1970")
-
-
-def _encode_records(
-    keys: list[bytes | None],
-    values: list[bytes | None],
-    timestamps: list[int],
-    headers: list[Headers] | None,
-) -> list[bytes]:
-    """Returns the parts of a batch: an empty header, and the records."""
-    table: list[bytes] = VARINTS
-    limit: i64 = TABLE_SIZE
-    base_timestamp: i64 = timestamps[0]
-    parts: list[bytes] = [bytes(HEADER_SIZE)]
-    last_header = _LastField()
-    count: i64 = len(keys)
-    index: i64 = 0
-    number: i64
-    while index < count:
-        number = timestamps[index] - base_timestamp
-        timestamp_part = table[number] if 0 <= number < limit else encode_varint(number)
-        offset_part = table[index] if index < limit else encode_varint(index)
-        size: i64 = 1 + len(timestamp_part) + len(offset_part)
-        key = keys[index]
-        value = values[index]
-        key_part = b"\x01"
-        value_part = b"\x01"
-        if key is not None:
-            number = len(key)
-            key_part = table[number] if number < limit else encode_varint(number)
-            size += number
-        if value is not None:
-            number = len(value)
-            value_part = table[number] if number < limit else encode_varint(number)
-            size += number
-        headers_part = b"\x00"
-        if headers is not None:
-            row = headers[index]
-            if row:
-                headers_part = _encode_headers(row, last_header)
-        size += len(key_part) + len(value_part) + len(headers_part)
-        parts.append(table[size] if size < limit else encode_varint(size))
-        parts.append(b"\x00")
-        parts.append(timestamp_part)
-        parts.append(offset_part)
-        parts.append(key_part)
-        if key is not None:
-            parts.append(key)
-        parts.append(value_part)
-        if value is not None:
-            parts.append(value)
-        parts.append(headers_part)
-        index += 1
-    return parts
-
-
-class _LastField:
-    """The header that was written last: most records have just one, and only its value differs."""
-
-    __slots__ = ("before", "field", "length", "name")
-
-    def __init__(self) -> None:
-        self.name: str = ""
-        self.field: bytes = b"\x00"
-        self.before: bytes = b""
-        self.length: i64 = -1
-
-    def name_field(self, name: str) -> bytes:
-        """Returns a name as it is in a record, with its length."""
-        if name != self.name:
-            raw = name.encode()
-            self.field = short_varint(len(raw)) + raw
-            self.name = name
-            self.length = -1
-        return self.field
-
-
-def _encode_headers(row: Headers, last: _LastField) -> bytes:
-    count: i64 = len(row)
-    if count == 1:
-        name, value = row[0]
-        field = last.name_field(name)
-        if value is None:
-            return b"\x02" + field + b"\x01"
-        size: i64 = len(value)
-        if size != last.length:
-            last.length = size
-            last.before = b"\x02" + field + short_varint(size)
-        return last.before + value
-    parts: list[bytes] = [short_varint(count)]
-    for name, value in row:
-        parts.append(last.name_field(name))
-        if value is None:
-            parts.append(b"\x01")
-        else:
-            parts.append(short_varint(len(value)))
-            parts.append(value)
-    return b"".join(parts)

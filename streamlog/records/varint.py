@@ -66,11 +66,23 @@ def encode_varint(value: i64) -> bytes:
     return bytes(encoded)
 
 
-TABLE_SIZE: Final = 8192
-"""Numbers below it have at most two bytes and come from a table."""
-VARINTS: Final[list[bytes]] = [encode_varint(number) for number in range(TABLE_SIZE)]
+TABLE_SIZE: Final = 1 << 14
+"""Numbers whose zigzag form is below it have at most two bytes, which come from a table."""
+ZIGZAGS: Final[list[bytes]] = [encode_varint((z >> 1) ^ -(z & 1)) for z in range(TABLE_SIZE)]
+"""By zigzag form: of a number from 0 on its double, of a negative one its double less one."""
+_CONTINUED: Final[list[bytes]] = [bytes([z & 0x7F | 0x80, z >> 7 | 0x80]) for z in range(1 << 14)]
+"""By 14 bits: the two bytes in which others follow."""
+
+
+def zigzag_varint(zigzag: i64) -> bytes:
+    """Encodes a number in zigzag form, of at most 63 bits."""
+    if zigzag < TABLE_SIZE:
+        return ZIGZAGS[zigzag]
+    if zigzag < TABLE_SIZE << 14:
+        return _CONTINUED[zigzag & 0x3FFF] + ZIGZAGS[zigzag >> 14]
+    return encode_varint((zigzag >> 1) ^ -(zigzag & 1))
 
 
 def short_varint(number: i64) -> bytes:
     """Encodes a number that is not negative, and most likely small."""
-    return VARINTS[number] if number < TABLE_SIZE else encode_varint(number)
+    return zigzag_varint(number << 1)

@@ -155,3 +155,21 @@ def edit_replay_compare_swap_and_run_on(address: str, tmp_path: Path) -> None:
     assert results(address, "delays-per-carrier")[0] == expected
     described = command("group", "describe", "delays.v2", "--format", "json")
     assert json.loads(described)["lag"] == 0
+
+    # The name means the version from now on; the former one is told apart, and goes when asked.
+    def listed(*arguments: str) -> list[tuple[object, ...]]:
+        rows = json.loads(command(*arguments, "--format", "json"))
+        return [(row["pipeline"], row["version"], row["role"]) for row in rows]
+
+    live, former = ("delays", "v2", "live"), ("delays", "first", "former")
+    assert listed("ps", "delays") == [live]
+    assert listed("ps") == [live, former]
+    assert {live, former} <= set(listed("group", "list"))
+    assert set(listed("state", "list", *state)) == {live, former}
+    assert json.loads(command("ps", "delays", "--format", "json"))[0]["lag"] == 0
+    assert "sum" in command("state", "list", "delays", *state)
+    drop = ("replay", f"{file}:delays", "--as", "first", "--drop", *state)
+    assert "delays.flights.changelog" in command(*drop)
+    command(*drop, "--execute")
+    assert listed("ps") == [live]
+    assert results(address, "delays-per-carrier")[0] == expected

@@ -18,6 +18,7 @@ from streamlog.processing.dsl.table import Table
 from streamlog.processing.location import caller_location
 from streamlog.processing.operators.grouped import GroupStep
 from streamlog.processing.operators.plain import encode_plain
+from streamlog.processing.operators.specs import looks_at_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -323,9 +324,15 @@ def _table(grouping: Grouping, step: GroupStep, row_type: RuntimeType, name: str
         parents=grouping.parents,
         make=step.make,
         layout=step.layout,
+        blind=not step.regrouped and not looks_at_values([*step.aggregates, *_fed(step)]),
     )
     grouping.graph.add(node)
     return Table(grouping.graph, node, row_type)
+
+
+def _fed(step: GroupStep) -> list[AggregateSpec]:
+    """The aggregates as each input feeds them."""
+    return [spec for port in step.ports for spec in port if spec is not None]
 
 
 def _only(values: list[Value]) -> Value:

@@ -261,6 +261,8 @@ class OperatorNode:
     """Whether `tick` is called."""
     needs_key_order: bool = True
     """Whether equal keys must be together; false for steps that look at single records."""
+    blind: bool = False
+    """Whether it does nothing with a value, and does not need it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -16,6 +16,7 @@ from streamlog.processing.declaration import check_span, plan_error
 from streamlog.processing.dsl.checks import check_name
 from streamlog.processing.dsl.nodes import OperatorNode, WindowNode
 from streamlog.processing.location import caller_location
+from streamlog.processing.operators.specs import looks_at_values
 from streamlog.processing.operators.windowed import WindowStep
 from streamlog.processing.operators.windowed_clock import ClockWindowed
 from streamlog.processing.operators.windowed_count import CountWindowed
@@ -151,6 +152,7 @@ def window_node(
         lag_ms=lag_ms,
         tick_ms=tick_ms,
         silent=by_records,
+        blind=not looks_at_values(aggregates),
     )
 
 

@@ -50,6 +50,11 @@ def row_factory(specs: Sequence[AggregateSpec]) -> RowFactory:
     )
 
 
+def looks_at_values(specs: Sequence[AggregateSpec]) -> bool:
+    """Says whether any of these aggregates looks at a value: counts do not."""
+    return any(spec.kind != "count" or spec.selector is not None for spec in specs)
+
+
 def selection(specs: Sequence[AggregateSpec | None]) -> Callable[[Any], tuple[object, ...]]:
     """Returns a function that takes from a value what each aggregate looks at.
 

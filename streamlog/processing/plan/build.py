@@ -30,6 +30,7 @@ from streamlog.processing.plan.asynchronous import calls_of
 from streamlog.processing.plan.check import check_graph, check_names, check_topics
 from streamlog.processing.plan.homes import Homes
 from streamlog.processing.plan.plan import Plan, Step, SubTopologyPlan, Tree, Write
+from streamlog.processing.plan.unread import is_unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -190,6 +191,7 @@ class _Builder:
             lag_ms=max(lags, default=0),
             single=len([tree for tree in trees if topic in _topics([tree])]) == 1,
             input_index=topics.index(self.input_topic(root)) if root in writers else -1,
+            unread=is_unread(self._region(cut)[0]),
         )
 
     # Trees.

@@ -315,7 +315,9 @@ class StepWriter:
         made = f"{headers}({place.value})" if headers is not None else "()"
         if topic in self._with_headers:
             made = self._assign(node, place, f"tuple({made})")
-        self._line(node, place, f"{values}({self._bind(encode)}({place.value}))")
+        unread = topic in self._around.unread
+        written = "None" if unread else f"{self._bind(encode)}({place.value})"
+        self._line(node, place, f"{values}({written})")
         line = f"{keys}({place.key}); {indices}(i)"
         if topic in self._retimed:
             line += f"; {self._bind(collector.timestamps.append)}({place.timestamp})"

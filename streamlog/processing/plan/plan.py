@@ -31,6 +31,7 @@ from streamlog.processing.plan.topics import (
     KEPT,
     TopicSpec,
 )
+from streamlog.processing.plan.unread import is_unread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +83,8 @@ class Write:
     """Whether one tree alone writes it."""
     input_index: int
     """Of this sub-topology among the topic's writers."""
+    unread: bool = False
+    """Whether nobody looks at the values, so that none are written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +134,8 @@ class SubTopologyPlan:
         """What the local state looks like, by step; state of another layout cannot be used."""
         shapes = {node.name: _layout_of(node) for node in self.stateful}
         if self.writer_topics:
-            shapes[f"{self.name} (input)"] = f"written from {' '.join(self.writer_topics)}"
+            without = ", without values" if is_unread(self.entry) else ""
+            shapes[f"{self.name} (input)"] = f"written from {' '.join(self.writer_topics)}{without}"
         if len(self.input_topics) > 1:
             shapes[f"{self.name} (input)"] = f"read together {' '.join(self.input_topics)}"
         return shapes

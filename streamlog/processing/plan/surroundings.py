@@ -26,6 +26,7 @@ class Surroundings:
         closed_through: By step: windows that end here or before are closed.
         partition: The task's.
         answers: What takes the answer of an async function, by step, for the record of an index.
+        unread: Topics whose values nobody looks at.
         calls: Where what is to be called goes; then the tree's async steps only note that.
     """
 
@@ -35,4 +36,5 @@ class Surroundings:
     closed_through: Mapping[str, int]
     partition: int
     answers: Mapping[AsyncMapNode, Answers]
+    unread: frozenset[str] = frozenset()
     calls: list[Call] | None = None

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from streamlog.client.admin.admin import Admin
 from streamlog.client.values import EARLIEST, TopicPartition
-from streamlog.processing.dsl.nodes import SourceNode
 from streamlog.processing.operators.event_time import event_times
 from streamlog.processing.replay.diff import NEVER
 from streamlog.processing.replay.offsets import sources_of, streams_of
@@ -25,6 +24,7 @@ from streamlog.processing.replay.standing import read_records
 if TYPE_CHECKING:
     from streamlog.client.client import Client
     from streamlog.client.values import FetchedChunk
+    from streamlog.processing.dsl.nodes import SourceNode
     from streamlog.processing.plan.plan import Plan
     from streamlog.processing.replay.offsets import Offsets
 

@@ -111,6 +111,7 @@ class Flow:
             closed_through=self._closed_through,
             partition=partition,
             answers=self._answers,
+            unread=frozenset(write.topic for write in sub.writes if write.unread),
         )
         label = f"{sub.pipeline}.{sub.name}"
         # Who goes on behind failures wants most of them to come before state changes.

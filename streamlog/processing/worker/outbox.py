@@ -23,6 +23,8 @@ from streamlog.processing.worker.position import (
 from streamlog.records.murmur2 import partition_of
 
 if TYPE_CHECKING:
+    from mypy_extensions import i64
+
     from streamlog.records.columns import Headers
 
 NO_OFFSET: Final = -2
@@ -138,9 +140,9 @@ class Outbox:
             self._keyless = partition_of(b"", partition_count)
         self._partitions: dict[bytes, int] = {}
         self._piles: list[Pile | None] = [None] * partition_count
-        self.shift: int = 0
-        self._offset: int = NO_OFFSET
-        self._index: int = 0
+        self.shift: i64 = 0
+        self._offset: i64 = NO_OFFSET
+        self._index: i64 = 0
         self._is_decided: bool = False
 
     def scatter(
@@ -165,39 +167,67 @@ class Outbox:
         Raises:
             TooManyOutputsError: If there are no numbers left.
         """
+        if self._writer >= 0:
+            self._scatter_positioned(collector, timestamps, offsets, times, record_times, lag_ms)
+        else:
+            self._scatter_plain(collector, timestamps)
+        self.count += len(collector.keys)
+        collector.clear()
+
+    def _scatter_plain(self, collector: Collector, timestamps: list[int]) -> None:
         keys = collector.keys
         values = collector.values
         retimed = collector.timestamps
-        own_times = collector.times
         headers = collector.headers
-        writer = self._writer
-        epoch = self._epoch
         for position, index in enumerate(collector.indices):
             key = keys[position]
             pile = self._pile(self._partition(key))
             pile.keys.append(key)
             pile.values.append(values[position])
-            timestamp = retimed[position] if retimed else timestamps[index]
-            pile.timestamps.append(timestamp)
-            if writer >= 0:
-                sequence = self._next_sequence(offsets[index])
-                time = times[index]
-                record_time = own_times[position] if own_times else record_times[index]
-                record_time -= lag_ms
-                # By how much it is in time depends on how writers mix: that must not show in state.
-                if record_time < timestamp:
-                    record_time = timestamp
-                if time != NO_TIME:
-                    time -= lag_ms
-                if time == record_time:
-                    position_header = _pack(writer, epoch, sequence, time)
-                else:
-                    position_header = _pack_timed(writer, epoch, sequence, time, record_time)
-                pile.headers.append(((HEADER, position_header),))
-            elif headers:
+            pile.timestamps.append(retimed[position] if retimed else timestamps[index])
+            if headers:
                 pile.headers.append(headers[position])
-        self.count += len(keys)
-        collector.clear()
+
+    def _scatter_positioned(
+        self,
+        collector: Collector,
+        timestamps: list[int],
+        offsets: list[int],
+        times: list[int],
+        record_times: list[int],
+        lag_ms: i64,
+    ) -> None:
+        keys = collector.keys
+        values = collector.values
+        retimed = collector.timestamps
+        own_times = collector.times
+        writer = self._writer
+        epoch = self._epoch
+        timestamp: i64
+        time: i64
+        record_time: i64
+        for position, index in enumerate(collector.indices):
+            key = keys[position]
+            pile = self._pile(self._partition(key))
+            pile.keys.append(key)
+            pile.values.append(values[position])
+            at = retimed[position] if retimed else timestamps[index]
+            pile.timestamps.append(at)
+            sequence = self._next_sequence(offsets[index])
+            timestamp = at
+            time = times[index]
+            record_time = own_times[position] if own_times else record_times[index]
+            record_time -= lag_ms
+            # By how much it is in time depends on how writers mix: that must not show in state.
+            if record_time < timestamp:
+                record_time = timestamp
+            if time != NO_TIME:
+                time -= lag_ms
+            if time == record_time:
+                position_header = _pack(writer, epoch, sequence, time)
+            else:
+                position_header = _pack_timed(writer, epoch, sequence, time, record_time)
+            pile.headers.append(((HEADER, position_header),))
 
     def begin_decided(self, offset: int, number: int) -> None:
         """What follows is caused by a decision or a drain, after the input at `offset`.
@@ -237,7 +267,7 @@ class Outbox:
         self._piles = [None] * self._partition_count
         return taken
 
-    def _partition(self, key: bytes | None) -> int:
+    def _partition(self, key: bytes | None) -> i64:
         if key is None:
             return self._keyless
         found = self._partitions.get(key, -1)
@@ -248,7 +278,7 @@ class Outbox:
             self._partitions[key] = found
         return found
 
-    def _pile(self, partition: int) -> Pile:
+    def _pile(self, partition: i64) -> Pile:
         pile = self._piles[partition]
         if pile is None:
             pile = Pile()
@@ -262,20 +292,20 @@ class Outbox:
         self._index = 0
         self._is_decided = False
 
-    def _spilled(self) -> int:
+    def _spilled(self) -> i64:
         """Returns how many blocks the last input has needed so far beyond its own."""
         if self._is_decided:
             return self._index >> INDEX_BITS
         # What is decided behind it has to find the second half of a block free.
         return self._index + DRAIN_INDEX >> INDEX_BITS
 
-    def _next_sequence(self, offset: int) -> int:
+    def _next_sequence(self, offset: i64) -> i64:
         if offset == self._offset:
             self._index += 1
         else:
             self.settle()
             self._offset = offset
-        block = offset + self.shift
+        block: i64 = offset + self.shift
         if block >= OFFSET_MAX:
             raise TooManyOutputsError(
                 offset, f"there are no numbers left for records in topic {self.topic}"

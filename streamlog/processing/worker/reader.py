@@ -13,6 +13,7 @@ import msgspec
 
 from streamlog.processing.dsl.nodes import OperatorNode, SourceNode, SourcesNode
 from streamlog.processing.failures.dead_letters import read_return
+from streamlog.processing.plan.unread import is_unread
 from streamlog.processing.worker.batch import Batch
 from streamlog.processing.worker.merged import MergedColumns, Unread
 from streamlog.processing.worker.opening import Opener, undecodable
@@ -73,7 +74,9 @@ def open_reader(
         return SourceReader(root, partition, meta)
     if isinstance(root, SourcesNode):
         return MergedReader(len(root.sources), partition, meta)
-    return RepartitionReader(cast("Cut", root), sub.input_topics[0], partition, expected, meta)
+    reader = RepartitionReader(cast("Cut", root), sub.input_topics[0], partition, expected, meta)
+    reader.unread = is_unread(sub.entry)
+    return reader
 
 
 class SourceReader:
@@ -209,6 +212,8 @@ class RepartitionReader:
         self._topic = topic
         self._partition = partition
         self._has_ports = isinstance(node, OperatorNode)
+        self.unread = False
+        """Whether values are not looked at; then none were written."""
         values = node.parents if isinstance(node, OperatorNode) else (node,)
         self._decoders = [msgpack_decoder(cast("Any", each.value_type)).decode for each in values]
 
@@ -245,7 +250,9 @@ class RepartitionReader:
         raw = columns.values
         ports: list[int] = []
         try:
-            if self._has_ports:
+            if self.unread:
+                values: list[Any] = [None] * len(raw)
+            elif self._has_ports:
                 values = [self._decode_port(each, ports) for each in raw]
             else:
                 decode = self._decoders[0]
@@ -304,6 +311,8 @@ class RepartitionReader:
         return value
 
     def _decode(self, raw: bytes) -> object:
+        if self.unread:
+            return None
         return self._decode_port(raw, []) if self._has_ports else self._decoders[0](raw)
 
     def _find_undecodable(self, columns: Columns) -> None:

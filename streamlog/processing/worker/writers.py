@@ -22,6 +22,7 @@ The module is written in the typed subset that mypyc compiles.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from streamlog.processing.worker.position import (
@@ -42,6 +43,8 @@ from streamlog.processing.worker.position import (
 )
 
 if TYPE_CHECKING:
+    from mypy_extensions import i64
+
     from streamlog.records.columns import Headers
 
 FOREVER: Final = 2**62
@@ -190,6 +193,9 @@ class Writers:
         Raises:
             ForeignRecordError: If a record bears no position.
         """
+        positions = _plain_positions(headers) if first == 0 else ()
+        if positions:
+            return self._admit_plain(positions, offsets, clocks)
         admitted = Admitted()
         kept = admitted.kept
         break_at = next_break(self.time, clocks)
@@ -232,6 +238,52 @@ class Writers:
                     seen = sequence if marker == TIME_MARKER else sequence + BLOCK - 1
                     if seen > writer.marked:
                         writer.marked = seen
+            index += 1
+        return admitted
+
+    def _admit_plain(
+        self, positions: tuple[int, ...], offsets: list[int], clocks: list[Clock]
+    ) -> Admitted:
+        """As `admit`, if no record is a marker or has a time of its own."""
+        admitted = Admitted()
+        kept = admitted.kept
+        writers, times, task_times = admitted.writers, admitted.times, admitted.task_times
+        break_at: i64 = next_break(self.time, clocks)
+        newest: i64 = -1
+        """Who wrote the last record that counts, with the epoch; nobody older is let in."""
+        number: i64 = 0
+        writer = Writer()
+        count: i64 = len(offsets)
+        index: i64 = 0
+        while index < count:
+            who: i64 = positions[3 * index]
+            sequence: i64 = positions[3 * index + 1]
+            time: i64 = positions[3 * index + 2]
+            if who != newest:
+                newest = -1
+                number = who >> 32
+                epoch = who & 0xFFFFFFFF
+                known = self.writers.get(number)
+                writer = self._newcomer(number) if known is None else known
+                if epoch < writer.epoch:
+                    index += 1
+                    continue
+                writer.epoch = epoch
+                newest = who
+            if sequence > writer.sequence:
+                if writer.idle > 0:
+                    self._note_idle(writer, False)
+                if time > writer.time:
+                    self._advance(writer, time)
+                writer.drained = False
+                if self.time >= break_at:
+                    admitted.breaks.append(Break(len(kept), offsets[index], self.time, False))
+                    break_at = next_break(self.time, clocks)
+                writer.sequence = sequence
+                kept.append(index)
+                writers.append(number)
+                times.append(time)
+                task_times.append(self.time)
             index += 1
         return admitted
 
@@ -284,6 +336,23 @@ class Writers:
         time = largest if smallest == FOREVER else smallest
         if time > self.time:
             self.time = time
+
+
+def _plain_positions(headers: list[Headers]) -> tuple[int, ...]:
+    """Reads positions all of which are plain; returns nothing if one is not.
+
+    Of each: writer and epoch as one number, sequence, time.
+    """
+    found: list[bytes] = []
+    for row in headers:
+        if len(row) != 1:
+            return ()
+        name, data = row[0]
+        if data is None or len(data) != POSITION_SIZE or name != HEADER:
+            return ()
+        found.append(data)
+    positions: tuple[int, ...] = struct.unpack(f">{3 * len(found)}q", b"".join(found))
+    return positions
 
 
 def read_position(headers: Headers, index: int) -> tuple[int, int, int, int, int, int]:

@@ -35,11 +35,15 @@ OUTLINE = Outline(
     name="p",
     subs=(
         SubOutline(
-            name="events", input_topic="events", writer_topics=(), writers=(), changelog_topic="c"
+            name="events",
+            input_topics=("events",),
+            writer_topics=(),
+            writers=(),
+            changelog_topic="c",
         ),
         SubOutline(
             name="by-key",
-            input_topic="repartition",
+            input_topics=("repartition",),
             writer_topics=("events",),
             writers=("events",),
             changelog_topic="d",
@@ -62,7 +66,7 @@ def source(*offsets: int, sequence: int = 10, partition: int = 0) -> TaskPast:
         )
         for number, offset in enumerate(offsets)
     ]
-    return TaskPast(checkpoints=kept, log_start=0, log_end=100, rows=3)
+    return TaskPast(checkpoints=kept, extents={"events": (0, 100)}, rows=3)
 
 
 def reader(*seen: int, drained: bool = False) -> TaskPast:
@@ -79,15 +83,20 @@ def reader(*seen: int, drained: bool = False) -> TaskPast:
         )
         for number, offset in enumerate(seen)
     ]
-    return TaskPast(checkpoints=kept, log_start=0, log_end=300, rows=4)
+    return TaskPast(checkpoints=kept, extents={"repartition": (0, 300)}, rows=4)
 
 
 def test_a_source_goes_to_before_a_time_and_its_reader_to_what_it_had_seen_by_then() -> None:
     pasts = {SOURCE: source(50, 40, 30, 20), READER: reader(49, 41, 35, 28, 11)}
     decision = decide(OUTLINE, pasts, EventTime(35 * 3_600_000))
     first, second = decision.choices
-    assert (first.steps, first.read_from, first.undone_rows, first.moved) == (2, 30, 14, True)
-    assert (second.steps, second.read_from, second.moved) == (3, 140, True)
+    assert (first.steps, first.inputs[0].read_from, first.undone_rows, first.moved) == (
+        2,
+        30,
+        14,
+        True,
+    )
+    assert (second.steps, second.inputs[0].read_from, second.moved) == (3, 140, True)
     assert second.cuts == {0: (29 << INDEX_BITS) + DRAIN_INDEX}
     assert decision.out_of_reach == []
 
@@ -104,7 +113,7 @@ def test_a_marker_counts_as_seen_too() -> None:
     kept = [past.checkpoints[0], KeptCheckpoint(heard, 1, 2), before]
     pasts = {
         SOURCE: source(50, 40),
-        READER: TaskPast(checkpoints=kept, log_start=0, log_end=300),
+        READER: TaskPast(checkpoints=kept, extents={"repartition": (0, 300)}),
     }
     _, second = decide(OUTLINE, pasts, EventTime(45 * 3_600_000)).choices
     assert second.to is before
@@ -126,7 +135,7 @@ def test_checkpoints_back_are_those_of_the_busiest_source() -> None:
     quiet = TaskName("events", 1)
     pasts = {SOURCE: source(50, 40, 30, 20), quiet: source(38, 5, partition=1), READER: reader(12)}
     decision = decide(OUTLINE, pasts, Back(2))
-    found = {choice.name: choice.read_from for choice in decision.choices}
+    found = {choice.name: choice.inputs[0].read_from for choice in decision.choices}
     assert (found[SOURCE], found[quiet]) == (30, 5)
 
 
@@ -135,7 +144,7 @@ def test_by_the_clock_readers_go_at_least_as_far() -> None:
     first, second = decide(OUTLINE, pasts, ClockTime(55_000)).choices
     assert (first.moved, second.moved) == (False, False)
     first, second = decide(OUTLINE, pasts, ClockTime(40_000)).choices
-    assert (first.read_from, second.read_from) == (40, 150)
+    assert (first.inputs[0].read_from, second.inputs[0].read_from) == (40, 150)
 
 
 def test_out_of_reach_it_begins_anew_if_that_is_asked_for() -> None:
@@ -145,9 +154,9 @@ def test_out_of_reach_it_begins_anew_if_that_is_asked_for() -> None:
     decision = decide(OUTLINE, pasts, EventTime(0), rebuild=True)
     first, second = decision.choices
     assert decision.out_of_reach == []
-    assert (first.anew, first.read_from, first.undone_rows) == (True, 0, 3)
+    assert (first.anew, first.inputs[0].read_from, first.undone_rows) == (True, 0, 3)
     # All that its only writer ever wrote is withdrawn: there is nothing to read again.
-    assert (second.anew, second.read_from, second.cuts) == (True, 300, {0: EVERYTHING})
+    assert (second.anew, second.inputs[0].read_from, second.cuts) == (True, 300, {0: EVERYTHING})
     assert decide(OUTLINE, pasts, Edge.START).out_of_reach == []
 
 

@@ -147,7 +147,7 @@ def test_edited_functions_hold_from_where_each_source_was_rewound_to(seed: int) 
         decision = MemoryRewind(t._worker).rewind(target, rebuild=True)
         moved = {each.name: each for each in decision.choices}
         sources = [TaskName("numbers", partition) for partition in range(PARTITIONS)]
-        EDIT.begins = {name.partition: moved[name].read_from for name in sources}
+        EDIT.begins = {name.partition: moved[name].inputs[0].read_from for name in sources}
         if rng.random() < 0.3:
             # Whoever restores from the changelogs alone knows of the rewind as well.
             t.delete_state()

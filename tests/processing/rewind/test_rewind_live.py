@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "worker"))
 
 from live_cluster import Cluster, cluster, totals
 
+from streamlog.client.values import TopicPartition
 from streamlog.doors import SystemClock, WorkerThreads
 from streamlog.errors import RefusedError
 from streamlog.processing.errors import HistoryError
@@ -23,7 +24,7 @@ from streamlog.processing.rewind import rewinder
 from streamlog.processing.rewind.intent import load_intent
 from streamlog.processing.rewind.outline import decode_outline, outline_of
 from streamlog.processing.rewind.rewinder import execute_rewind, plan_rewind
-from streamlog.processing.rewind.target import Back, Edge, EventTime
+from streamlog.processing.rewind.target import Back, ClockTime, Edge, EventTime
 from streamlog.processing.rewind.world import RewindWorld
 from streamlog.processing.state.store import open_task_store
 from streamlog.processing.state.view import open_view, task_folders
@@ -85,8 +86,10 @@ async def test_state_and_positions_go_back_together_and_come_out_right(tmp_path:
         assert any(choice.moved for choice in sources)
         committed = await there.admin.group_offsets("totals")
         for choice in sources:
-            place = next(at for at in committed if at == (choice.topic, choice.name.partition))
-            assert committed[place].offset == choice.read_from
+            (read,) = choice.inputs
+            assert committed[TopicPartition(read.topic, choice.name.partition)].offset == (
+                read.read_from
+            )
         await there.run()
         assert rows(world.folder) == before
         await there.run(drain=True)
@@ -216,6 +219,58 @@ async def test_whoever_comes_next_finishes_what_was_cut_short(
             assert rows(world.folder) != before
         await there.run()
         assert load_intent(world.folder) is None
+        assert rows(world.folder) == before
+        await there.run(drain=True)
+        await there.assert_right()
+
+
+def without_history(folder: Path, ids: dict[str, str]) -> int:
+    """Takes a snapshot of every task and forgets what came before; returns the newest's time."""
+    times: list[int] = []
+    for sub, partition, _ in task_folders(folder):
+        store = open_task_store(folder, sub, partition, identity=ids[f"totals.{sub}.changelog"])
+        if not store.snapshots():
+            store.take_snapshot()
+        times.append(store.about.time_ms)
+        store._transact(lambda txn: txn.drop(store._history, delete=False) or [])  # noqa: B023
+        store.close()
+    return max(times)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [2, 5, 10, None])
+async def test_a_rebuild_from_snapshots_that_is_killed_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int | None
+) -> None:
+    async with cluster(tmp_path) as there:
+        await run_some(there, 2)
+        world = await around(there)
+        ids = {
+            name: each.topic_id
+            for name, each in (await there.admin.describe_topics(OUTLINE.topics)).items()
+        }
+        middle = rows(world.folder)
+        target = ClockTime(without_history(world.folder, ids))
+        await run_some(there, 2)
+        before = rows(world.folder)
+        without_history(world.folder, ids)
+        with pytest.raises(HistoryError, match="does not reach"):
+            await rewind(there, target)
+        with monkeypatch.context() as patch:
+            if steps is None:
+                decision = await rewind(there, target, rebuild=True)
+                assert any(choice.from_snapshot for choice in decision.choices)
+                assert not any(choice.anew for choice in decision.choices)
+                assert rows(world.folder) == middle
+                # The changelogs tell the same.
+                shutil.rmtree(world.folder)
+                await rewind(there, Edge.END)
+                assert rows(world.folder) == middle
+            else:
+                patch.setattr(rewinder._Rewinding, "_take", dying(steps))
+                with pytest.raises(DiedError):
+                    await rewind(there, target, rebuild=True)
+        await there.run()
         assert rows(world.folder) == before
         await there.run(drain=True)
         await there.assert_right()

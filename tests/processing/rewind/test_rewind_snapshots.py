@@ -110,7 +110,7 @@ def test_what_history_does_not_reach_begins_with_the_newest_snapshot_before() ->
         for choice in decision.choices:
             assert (choice.from_snapshot, choice.anew, choice.moved) == (True, False, True)
             assert choice.to == first[choice.name].checkpoint
-            assert choice.read_from > 0
+            assert choice.inputs[0].read_from > 0
             assert t._worker.task(choice.name)._store.meta.positions == choice.to.meta.positions
         kept = [t._worker.task(name)._store.snapshots() for name in t._worker.task_names]
         assert [[each.sequence for each in some] for some in kept] == [
