@@ -147,9 +147,9 @@ def nothing_here(name: str, clusters: Iterable[Path]) -> NotFoundError:
     known = sorted(
         {each.name for cluster in clusters for each in cluster.glob("*") if task_folders(each)}
     )
-    here = f"There is state of {', '.join(known)}" if known else "There is state of no pipeline"
+    here = f"There is state of {', '.join(known)}." if known else "There is state of no pipeline."
     meant = did_you_mean(name, known)
     return NotFoundError(
         f'there is no state of a pipeline "{name}" on this machine',
-        hint=f"{meant or here}. Name its file, FILE:{name}, or the folder of state: --state DIR",
+        hint=f"{meant or here} Name its file, FILE:{name}, or the folder of state: --state DIR",
     )
