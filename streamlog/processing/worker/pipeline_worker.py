@@ -472,17 +472,9 @@ class PipelineWorker:
         """Gathers the figures of all tasks."""
         self._report_at = trio.current_time() + REPORT_INTERVAL_S
         read, span = self._consumer.assignment, self._setting.config.span
-        status = self._status
         for running in self._tasks.values():
-            figures, statistics = self._figures(running), running.task.statistics()
-            figures.records_in = statistics.records_in
-            figures.records_out = statistics.outputs
-            figures.late_records = statistics.late_records
-            figures.skipped = statistics.skipped
-            figures.dead_letters = statistics.dead_letters
-            figures.retried = statistics.retried
-            figures.open_windows = statistics.open_windows
-            figures.stream_time_ms = statistics.stream_time_ms
+            figures = self._figures(running)
+            figures.take(running.task.statistics())
             if running.size is not None:
                 figures.state_rows, figures.state_bytes = running.size
             for key, each in figures.inputs.items():
@@ -490,17 +482,8 @@ class PipelineWorker:
                     # A fetch that brings nothing tells the end all the same.
                     known = self._consumer.high_watermark(TopicPartition(*key))
                     each.end = each.end if known is None else span.narrow(key, 0, known)[1]
-        tasks = status.by_task.values()
-        status.tasks = len(tasks)
-        status.late_records = sum(each.late_records for each in tasks)
-        status.skipped = sum(each.skipped for each in tasks)
-        status.dead_letters = sum(each.dead_letters for each in tasks)
-        status.retried = sum(each.retried for each in tasks)
-        status.open_windows = sum(each.open_windows for each in tasks)
-        status.lag = sum(each.lag for each in tasks)
-        times = [each.stream_time_ms for each in tasks if each.stream_time_ms is not None]
-        status.stream_time_ms = max(times, default=None)
+        self._status.add_up()
         if self.member is not None and self.member.generation > self._generation:
             # A member that was dropped has none for a while.
-            status.rebalances += 1
+            self._status.rebalances += 1
             self._generation = self.member.generation

@@ -14,11 +14,12 @@ import msgspec
 from streamlog.processing.dsl.nodes import OperatorNode, SourceNode, SourcesNode
 from streamlog.processing.failures.dead_letters import read_return
 from streamlog.processing.plan.unread import is_unread
+from streamlog.processing.state.meta import WriterMeta
 from streamlog.processing.worker.batch import Batch
 from streamlog.processing.worker.merged import MergedColumns, Unread
 from streamlog.processing.worker.opening import Opener, undecodable
-from streamlog.processing.worker.position import NO_TIME, writer_id
-from streamlog.processing.worker.withdrawn import without_withdrawn
+from streamlog.processing.worker.position import NO_SEQUENCE, NO_TIME, writer_id
+from streamlog.processing.worker.withdrawn import still_withdrawn, without_withdrawn
 from streamlog.processing.worker.writers import (
     ForeignRecordError,
     Writer,
@@ -29,6 +30,7 @@ from streamlog.processing.worker.writers import (
 from streamlog.serde.formats import msgpack_decoder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from streamlog.processing.errors import UndecodableFailure
@@ -329,3 +331,21 @@ class RepartitionReader:
 
     def _refuse(self, offset: int, reason: str) -> UndecodableFailure:
         return undecodable(self._node, self._topic, self._partition, offset, reason)
+
+
+def writer_metas(writers: Mapping[int, Writer]) -> tuple[WriterMeta, ...]:
+    """Returns what a checkpoint has to hold of those writers that were heard of."""
+    return tuple(
+        WriterMeta(
+            number,
+            each.epoch,
+            each.sequence,
+            None if each.time == NO_TIME else each.time,
+            each.drained,
+            each.marked,
+            still_withdrawn(each.withdrawn, each.epoch),
+            each.idle,
+        )
+        for number, each in sorted(writers.items())
+        if each.epoch >= 0 or each.sequence != NO_SEQUENCE or each.withdrawn
+    )

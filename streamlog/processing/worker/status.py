@@ -14,6 +14,7 @@ from streamlog.metrics.histogram import Histogram
 
 if TYPE_CHECKING:
     from streamlog.processing.worker.placement import TaskName
+    from streamlog.processing.worker.task_values import TaskStatistics
 
 
 @dataclass(slots=True)
@@ -57,6 +58,17 @@ class TaskFigures:
     def lag(self) -> int:
         """How many offsets are left to read, of all inputs."""
         return sum(each.lag for each in self.inputs.values())
+
+    def take(self, statistics: TaskStatistics) -> None:
+        """Takes what a task says of itself."""
+        self.records_in = statistics.records_in
+        self.records_out = statistics.outputs
+        self.late_records = statistics.late_records
+        self.skipped = statistics.skipped
+        self.dead_letters = statistics.dead_letters
+        self.retried = statistics.retried
+        self.open_windows = statistics.open_windows
+        self.stream_time_ms = statistics.stream_time_ms
 
 
 @dataclass(slots=True)
@@ -146,6 +158,19 @@ class PipelineStatus:
     """Read from changelogs in restores that are over."""
     standbys: dict[TaskName, RestoreFigures] = field(default_factory=dict)
     """Tasks of others whose state is kept warm here."""
+
+    def add_up(self) -> None:
+        """Makes the pipeline's figures of those of its tasks."""
+        tasks = self.by_task.values()
+        self.tasks = len(tasks)
+        self.late_records = sum(each.late_records for each in tasks)
+        self.skipped = sum(each.skipped for each in tasks)
+        self.dead_letters = sum(each.dead_letters for each in tasks)
+        self.retried = sum(each.retried for each in tasks)
+        self.open_windows = sum(each.open_windows for each in tasks)
+        self.lag = sum(each.lag for each in tasks)
+        times = [each.stream_time_ms for each in tasks if each.stream_time_ms is not None]
+        self.stream_time_ms = max(times, default=None)
 
 
 @dataclass(slots=True)

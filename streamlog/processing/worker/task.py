@@ -21,31 +21,27 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamlog.processing.dsl.nodes import SourcesNode
 from streamlog.processing.dsl.options import PipelineOptions
 from streamlog.processing.failures.desk import Desk
 from streamlog.processing.failures.returned import returned_among
 from streamlog.processing.operators.tables import TableView as TableView  # noqa: TC001
-from streamlog.processing.state.meta import WriterMeta
 from streamlog.processing.worker.changelog import checkpoint_records
 from streamlog.processing.worker.decisions import TIME, WALL, Decisions
 from streamlog.processing.worker.flow import Flow
+from streamlog.processing.worker.inputs import open_inputs
 from streamlog.processing.worker.intake import Intake
 from streamlog.processing.worker.note import Note, format_note
 from streamlog.processing.worker.placement import TaskName
 from streamlog.processing.worker.position import (
     DRAIN_MARKER,
     IDLE_MARKER,
-    NO_SEQUENCE,
     NO_TIME,
     TIME_MARKER,
     writer_id,
 )
-from streamlog.processing.worker.reader import open_reader
+from streamlog.processing.worker.reader import open_reader, writer_metas
 from streamlog.processing.worker.silence import Silence
 from streamlog.processing.worker.task_values import Checkpoint, OutputBatch, TaskStatistics
-from streamlog.processing.worker.together import Together
-from streamlog.processing.worker.withdrawn import still_withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -101,13 +97,8 @@ class Task:
         self._layout = sub.layout
         self._topic_ids = dict(topic_ids or {})
         meta = store.meta
-        root = sub.entry.root
-        self._together: Together | None = None
-        """Of a task that reads several sources: its position is how many records it has taken."""
-        self._next: int | None = store.positions().get(self.inputs[0])
-        if isinstance(root, SourcesNode):
-            self._together = Together(root, partition, meta, options.idle)
-            self._next = self._together.count
+        self._inputs = open_inputs(sub, partition, meta, options.idle)
+        self._next = self._inputs.position
         self._flow = Flow(
             sub, partition, store, tables, epoch=epoch, partition_counts=partition_counts
         )
@@ -131,7 +122,6 @@ class Task:
         """What others were told last; `None`: that no more will come."""
         self._records_in = 0
         self._pending: Checkpoint | None = None
-        self._offered: tuple[Columns, int] | None = None
         self._prepared: Prepared | None = None
         self._rest_ms: int | None = None
         self._at_checkpoint = False
@@ -148,21 +138,17 @@ class Task:
 
     def positions(self) -> dict[tuple[str, int], int | None]:
         """Returns the next offset to process of each input; `None`: begin at the log's start."""
-        if self._together is not None:
-            return self._together.positions()
-        return {self.inputs[0]: self._next or None}
+        return self._inputs.positions()
 
     def ends(self) -> dict[tuple[str, int], int | None]:
         """Returns the next offset to hand in of each input: some may wait for another input."""
-        return self.positions() if self._together is None else self._together.ends()
+        return self._inputs.ends()
 
     def begin_at(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Begins there: for a task without a checkpoint, whose first one will say so."""
-        if self._together is not None:
-            self._together.begin_at(offsets)
-        elif self.inputs[0] in offsets:
-            assert self._next is None, "a task that has begun goes on where it is"
-            self._move(offsets[self.inputs[0]])
+        self._inputs.begin_at(offsets)
+        if self._inputs.position is not None:
+            self._move(self._inputs.position)
 
     @property
     def ledger(self) -> Ledger:
@@ -205,21 +191,17 @@ class Task:
 
     def offer(self, topic: str, partition: int, columns: Columns, next_offset: int) -> None:
         """Hands in a chunk of an input, to be processed in `pieces`."""
-        assert (topic, partition) in self.inputs, f"{topic} {partition} is not of {self.inputs}"
         self._assert_usable()
-        if self._together is not None:
-            self._together.offer((topic, partition), columns, next_offset)
-        else:
-            self._offered = columns, next_offset
+        self._inputs.offer((topic, partition), columns, next_offset)
 
     def is_full(self, topic: str, partition: int) -> bool:
         """Whether so much of an input waits for others that no more should be fetched."""
-        return self._together is not None and self._together.is_full((topic, partition))
+        return self._inputs.is_full((topic, partition))
 
     @property
     def has_waiting(self) -> bool:
         """Whether records were handed in that are not processed: they wait for other inputs."""
-        return self._together is not None and self._together.has_waiting
+        return self._inputs.has_waiting
 
     def pieces(self) -> Iterator[tuple[Columns, int]]:
         """Returns what can be processed now of all that was handed in, in pieces.
@@ -227,17 +209,12 @@ class Task:
         They are cut where decisions wait, and where one would ask for too many calls at once.
         Records that were sent back stand alone. What a piece leaves over begins the next one.
         """
-        if self._together is None:
-            if self._offered is not None:
-                (columns, next_offset), self._offered = self._offered, None
-                yield from self._cut(columns, next_offset)
-            return
         while self._rest_ms is None:
             self.apply_decisions()
-            taken = self._together.take(self._decisions.next_position())
+            taken = self._inputs.take(self._decisions.next_position())
             if taken is None:
                 return
-            yield from self._cut(taken, taken.offsets[-1] + 1)
+            yield from self._cut(*taken)
 
     def _cut(self, columns: Columns, next_offset: int) -> Iterator[tuple[Columns, int]]:
         start, count = 0, len(columns)
@@ -270,8 +247,6 @@ class Task:
         """Begins with a piece; returns the calls that have to be made before it is processed."""
         self._assert_usable()
         self.apply_decisions()
-        if self._next is not None and columns.offsets and columns.offsets[0] < self._next:
-            columns = _from_offset(columns, self._next)
         self._failed = True
         self._prepared = self._intake.prepare(columns, next_offset)
         return self._prepared.calls
@@ -288,15 +263,23 @@ class Task:
             self._drained = self._reader.drained()
             self._silence.heard()
         self._move(max(ran.position, self._next or 0))
-        if ran.wait_ms is not None and self._together is not None:
-            self._together.give_back(ran.position)
+        if ran.wait_ms is not None:
+            self._inputs.give_back(ran.position)
 
     def _move(self, position: int) -> None:
         if position != self._next:
             self._next = position
+            self._inputs.move(position)
             self._decided = 0
             self._flow.settle()
             self._decisions.move(position)
+
+    def _begin(self) -> int:
+        """Returns the position; a task that has read nothing has one from now on."""
+        if self._next is None:
+            self._next = 0
+            self._inputs.move(0)
+        return self._next
 
     def _break(self, each: Break) -> None:
         """Time has moved: windows close, and what depends on them is told."""
@@ -313,8 +296,7 @@ class Task:
         if self._drained:
             return
         self._failed = True
-        self._next = self._next or 0
-        last = self._next - 1
+        last = self._begin() - 1
         self._flow.begin_decided(last, self._decided)
         self._flow.close_all(last)
         self._decided = self._flow.end_decided(last)
@@ -334,8 +316,8 @@ class Task:
             patient: Whether a silent source is waited for for a while.
         """
         self._assert_usable()
-        if self._together is not None and not self._decisions.waiting:
-            for decision in self._together.look(now_ms, at_end, patient=patient):
+        if not self._decisions.waiting:
+            for decision in self._inputs.look(now_ms, at_end, patient=patient):
                 self._decisions.take(decision)
 
     def tick(self, now_ms: int, *, caught_up: bool) -> None:
@@ -360,8 +342,7 @@ class Task:
         if goes_on and verdict.time is not None and self._flow.waits_for(time, verdict.time):
             self._decisions.take((TIME, verdict.time))
         elif verdict.fell_idle:
-            self._next = self._next or 0
-            self._flow.mark(self._next - 1, time, IDLE_MARKER)
+            self._flow.mark(self._begin() - 1, time, IDLE_MARKER)
 
     def apply_decisions(self) -> None:
         """Has those decisions act that were taken at this position and are in a checkpoint."""
@@ -378,8 +359,7 @@ class Task:
             elif kind == WALL:
                 self._flow.tick(moment, last)
             else:
-                assert self._together is not None, "a single source is waited for by nobody here"
-                self._together.decided(kind, moment)
+                self._inputs.decided(kind, moment)
         self._decided = self._flow.end_decided(last)
         self._failed = False
 
@@ -390,16 +370,8 @@ class Task:
         batches: list[OutputBatch] = []
         for outbox in self._flow.outboxes:
             for partition, pile in outbox.take():
-                batches.append(
-                    OutputBatch(
-                        outbox.topic,
-                        partition,
-                        pile.keys,
-                        pile.values,
-                        pile.timestamps,
-                        pile.headers or None,
-                    )
-                )
+                columns = (pile.keys, pile.values, pile.timestamps, pile.headers or None)
+                batches.append(OutputBatch(outbox.topic, partition, *columns))
         letters = self._desk.take_letters(all_of_them=self._at_checkpoint)
         self._at_checkpoint = False
         if letters is not None:
@@ -471,35 +443,19 @@ class Task:
     def _meta(self) -> TaskMeta:
         """The task as it is now, as the next checkpoint."""
         self._open_rows += self._flow.take_opened()
-        positions = {} if self._next is None else {self.inputs[0]: self._next}
-        if self._together is not None:
-            positions = {at: each for at, each in self.positions().items() if each is not None}
-        writers = self._reader.writers
+        inputs = self._inputs.metas()
         return msgspec.structs.replace(
             self._store.meta,
             sequence=self._store.sequence + 1,
             epoch=self.epoch,
-            positions=tuple((*at, offset) for at, offset in positions.items()),
-            count=0 if self._together is None else self._together.count,
-            inputs=() if self._together is None else self._together.metas(),
+            positions=self._inputs.known(),
+            count=(self._next or 0) if inputs else 0,
+            inputs=inputs,
             stream_time_ms=_known(self._reader.time),
             decided=(self._decisions.applied, self._decided),
             shifts=self._flow.shifts,
             drained=self._drained,
-            writers=tuple(
-                WriterMeta(
-                    number,
-                    w.epoch,
-                    w.sequence,
-                    _known(w.time),
-                    w.drained,
-                    w.marked,
-                    still_withdrawn(w.withdrawn, w.epoch),
-                    w.idle,
-                )
-                for number, w in sorted(writers.items())
-                if w.epoch >= 0 or w.sequence != NO_SEQUENCE or w.withdrawn
-            ),
+            writers=writer_metas(self._reader.writers),
             closed_through=self._flow.closed_through,
             late_records=self._flow.late_records,
             open_rows=self._open_rows,
@@ -535,8 +491,3 @@ class Task:
 
 def _known(time: int) -> int | None:
     return None if time == NO_TIME else time
-
-
-def _from_offset(columns: Columns, offset: int) -> Columns:
-    """The records from an offset on."""
-    return columns.slice(bisect_left(columns.offsets, offset))

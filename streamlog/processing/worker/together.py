@@ -53,9 +53,12 @@ class Together:
         self._silent_since: list[int | None] = [None] * len(self.inputs)
 
     @property
-    def count(self) -> int:
+    def position(self) -> int:
         """How many records were taken."""
         return self._merge.count
+
+    def move(self, position: int) -> None:
+        """What was taken is processed; that was counted when it was taken."""
 
     def positions(self) -> dict[tuple[str, int], int | None]:
         """Returns the next offset to take of each input; `None`: begin at the log's start."""
@@ -63,6 +66,14 @@ class Together:
             key: each.next_offset or None
             for key, each in zip(self.inputs, self._merge.inputs, strict=True)
         }
+
+    def known(self) -> tuple[tuple[str, int, int], ...]:
+        """Returns those that were ever read, as a checkpoint holds them."""
+        return tuple(
+            (*key, each.next_offset)
+            for key, each in zip(self.inputs, self._merge.inputs, strict=True)
+            if each.next_offset is not None
+        )
 
     def ends(self) -> dict[tuple[str, int], int | None]:
         """Returns the next offset to hand in of each input, likewise."""
@@ -97,17 +108,17 @@ class Together:
         self._merge.offer(number, opened)
         self._silent_since[number] = None
 
-    def take(self, stop: int | None) -> MergedColumns | None:
+    def take(self, stop: int | None) -> tuple[MergedColumns, int] | None:
         """Takes records in their order, up to a count; nothing if none can be taken now."""
         end = self._merge.count + RECORDS_AT_ONCE
         self._taken = self._merge.take(end if stop is None else min(stop, end))
-        return self._taken
+        return None if self._taken is None else (self._taken, self._merge.count)
 
-    def give_back(self, count: int) -> None:
+    def give_back(self, position: int) -> None:
         """Goes back to a count within what was taken last; what waits is to be handed in anew."""
         taken = self._taken
-        if taken is not None and taken.offsets[0] <= count < self._merge.count:
-            self._merge.give_back(taken, count - taken.offsets[0])
+        if taken is not None and taken.offsets[0] <= position < self._merge.count:
+            self._merge.give_back(taken, position - taken.offsets[0])
         else:
             self._merge.drop()
 
