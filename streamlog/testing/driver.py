@@ -148,16 +148,9 @@ class Driver:
     def drain(self) -> None:
         """Runs, then tells all sources that no more will come, so that every window closes."""
         self.run()
-        while self._go_on_without_what_ended():
-            # Nothing more comes of the inputs for which others have waited.
-            self.run()
         for name in self._sources():
             self._worker.drain(name)
         self.run()
-
-    def _go_on_without_what_ended(self) -> bool:
-        waiting = [self._worker.look(name, 0, patient=False) for name in self._sources()]
-        return any(waiting)
 
     def wait(self, span: timedelta) -> None:
         """Runs, then lets the wall clock go on, second by second at most a thousand times.

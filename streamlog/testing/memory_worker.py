@@ -197,7 +197,10 @@ class MemoryWorker:
             )
 
     def drain(self, name: TaskName) -> None:
-        """Tells a task that its source is at its end."""
+        """Tells a task that its sources are at their end."""
+        while self.look(name, 0, patient=False):
+            # Nothing more comes of the inputs for which others have waited.
+            self.checkpoint(name)
         self.task(name).drain()
         self.send_outputs(name)
 

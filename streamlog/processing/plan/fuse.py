@@ -100,8 +100,9 @@ class Fused:
     file: str
     lines: Mapping[int, Node]
     late: tuple[str, ...]
-    spoils_from: int
-    """The first line at which state may have changed."""
+    spoils_from: tuple[tuple[int, int], ...]
+    """Of what is done with the records of each source: where it begins, and the first line at which
+    state may have changed."""
 
     def blame(self, trace: TracebackType | None) -> tuple[Node | None, int]:
         """Returns the step that raised, and the index of the record which it was working on."""
@@ -118,7 +119,7 @@ class Fused:
                     self.lines.get(line),
                     int(names.get("i", 0)),
                     tuple(int(names.get(name, 0)) for name in self.late),
-                    line >= self.spoils_from,
+                    line >= max(pair for pair in self.spoils_from if pair[0] <= line)[1],
                 )
             trace = trace.tb_next
         return Blame(None, 0, (), spoils=True)
@@ -164,19 +165,28 @@ def fuse(tree: Tree, label: str, surroundings: Surroundings, *, state_last: bool
         file=file,
         lines={body_begins + n: node for n, (_, node) in enumerate(writer.body)},
         late=tuple(writer.late),
-        spoils_from=body_begins + _first_effect(writer),
+        spoils_from=tuple(
+            (body_begins + begin if begin else 0, body_begins + _first_effect(writer, begin, end))
+            for begin, end in _branches(writer)
+        ),
     )
 
 
-def _first_effect(writer: StepWriter) -> int:
-    """Returns where in the body state may first have changed; behind all of it if it never does.
+def _branches(writer: StepWriter) -> list[tuple[int, int]]:
+    """Returns the parts of the body of which a record passes one."""
+    begins = writer.branches or [0]
+    return list(zip(begins, [*begins[1:], len(writer.body)], strict=True))
+
+
+def _first_effect(writer: StepWriter, begin: int, end: int) -> int:
+    """Returns where in a part of the body state may first have changed; its end if it never does.
 
     In a loop that is the loop's first line: an earlier turn may have been there.
     """
-    first = min(writer.effects, default=len(writer.body))
+    first = min((each for each in writer.effects if begin <= each < end), default=end)
     lines = [line for line, _ in writer.body]
     depth = len(lines[first]) - len(lines[first].lstrip()) if first < len(lines) else 0
-    for number in range(first - 1, -1, -1):
+    for number in range(first - 1, begin - 1, -1):
         text = lines[number].lstrip()
         if len(lines[number]) - len(text) < depth:
             depth = len(lines[number]) - len(text)

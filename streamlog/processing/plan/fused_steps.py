@@ -93,6 +93,8 @@ class StepWriter:
         late: The variables that count late records.
         windows: The plain windows that take `Batch.ends`.
         effects: Where in the body state begins to change, for each step with state.
+        branches: Where in the body what is done with the records of each source begins, where
+            several are read together.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class StepWriter:
         self.collectors: dict[str, Collector] = {}
         self.windows: list[WindowNode] = []
         self.effects: list[int] = []
+        self.branches: list[int] = []
         self._around = surroundings
         self._retimed = retimed
         self._with_headers = with_headers
@@ -129,6 +132,7 @@ class StepWriter:
         value = place.value
         match node:
             case SourceNode():
+                self.branches.append(len(self.body))
                 self._set_up("ports = batch.ports")
                 self._line(node, place, f"if ports[i] == {step.port}:")
                 place = replace(place, indent=place.indent + 1)
