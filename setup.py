@@ -14,6 +14,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED_MODULES: list[str] = [
+    "streamlog/processing/dsl/moments.py",
     "streamlog/processing/failures/returned.py",
     "streamlog/processing/operators/accumulators.py",
     "streamlog/processing/operators/agenda.py",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime  # noqa: TC003 (msgspec looks at the type)
 from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-T = TypeVar("T")
+from streamlog.processing.dsl.moments import utc as utc
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+T = TypeVar("T")
 
 
 class Windowed(Struct, Generic[T], frozen=True, omit_defaults=True):
@@ -31,12 +31,3 @@ class Windowed(Struct, Generic[T], frozen=True, omit_defaults=True):
     end: datetime
     value: T
     replaces: tuple[tuple[datetime, datetime], ...] = ()
-
-
-def utc(timestamp_ms: int) -> datetime:
-    """Returns a timestamp as UTC.
-
-    >>> utc(1_000).isoformat()
-    '1970-01-01T00:00:01+00:00'
-    """
-    return _EPOCH + timedelta(milliseconds=timestamp_ms)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from streamlog.processing.dsl.windowed import utc
+from streamlog.processing.dsl.moments import utc
 from streamlog.processing.operators.agenda import FAR_FUTURE, Agenda, WaitingRows
 from streamlog.processing.operators.join_rows import Waiting
 from streamlog.processing.operators.operator import NOTHING, Operator

@@ -23,7 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from streamlog.processing.dsl.windowed import Windowed, utc
+from streamlog.processing.dsl.moments import utc
+from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.operators.specs import row_factory
 from streamlog.processing.state.row_table import RowTable, time_name, time_of
 from streamlog.processing.worker.position import NO_TIME
@@ -107,8 +108,11 @@ class WindowStep:
         self, start: int, end: int, row: Row, replaces: Sequence[tuple[int, int]] = ()
     ) -> Windowed[Value]:
         """Returns what comes out for a window."""
+        value = self.build(row.results())
+        if not replaces:
+            return Windowed(utc(start), utc(end), value)
         spans = tuple([(utc(first), utc(last)) for first, last in replaces])
-        return Windowed(utc(start), utc(end), self.build(row.results()), spans)
+        return Windowed(utc(start), utc(end), value, spans)
 
 
 class Mark(RowTable):

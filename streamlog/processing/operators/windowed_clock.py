@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamlog.processing.dsl.windowed import Windowed, utc
+from streamlog.processing.dsl.moments import utc
+from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.operators.operator import NOTHING, Operator
 from streamlog.processing.operators.windowed import Mark
 from streamlog.processing.operators.windowed_rows import TimedRows

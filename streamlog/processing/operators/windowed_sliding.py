@@ -22,7 +22,7 @@ from streamlog.processing.operators.windowed_rows import TimedRows
 from streamlog.processing.operators.windowed_spans import Span, Spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from streamlog.processing.operators.accumulators import Row
     from streamlog.processing.operators.operator import OperatorContext, Result, Value
@@ -118,12 +118,16 @@ class SlidingWindowed(Operator):
         """Returns where a record is added, and whether it is the first at its time."""
         index = found.index(timestamp, first)
         spans = found.spans
-        new = not any(each.start == timestamp for each in spans[max(index - 1, 0) : index + 1])
-        if found.has(timestamp, first):
-            span = spans[index]
-        else:
+        new = index == 0 or spans[index - 1].start != timestamp
+        span: Span | None = None
+        if index < len(spans) and spans[index].start == timestamp:
+            new = False
+            if spans[index].end == first:
+                span = spans[index]
+        if span is None:
             span = Span(timestamp, first, self._factory.new())
             spans.insert(index, span)
+            found.edges += first != timestamp
             self.opened += 1
         span.dirty = True
         self._spans.schedule(found, self._closing(self._first_end(span, self._over())))
@@ -170,57 +174,83 @@ class SlidingWindowed(Operator):
             touched.add(made)
         return touched
 
-    def _results(self, found: KeySpans, ends: list[int]) -> Iterator[tuple[int, Value]]:
+    def _results(self, found: KeySpans, ends: list[int]) -> list[tuple[int, Value]]:
         """The values of windows with rising ends, as far as they hold something."""
+        results: list[tuple[int, Value]] = []
         if not ends:
-            return
+            return results
         length = self._span_ms
-        spans = found.spans[found.from_start(ends[0] - length) : found.from_start(ends[-1] + 1)]
-        few = len(ends) <= _ENDS_FEW or len(spans) <= _SPANS_FEW
-        slide = None if few else _Slide(length, self._merged)
-        edges = [span for span in spans if span.end != span.start]
+        spans = found.spans
+        first = found.from_start(ends[0] - length)
+        if len(ends) <= _ENDS_FEW or found.from_start(ends[-1] + 1) - first <= _SPANS_FEW:
+            for end in ends:
+                row = self._held(spans, first, end)
+                if row is not None:
+                    results.append((end, self._step.result(end - length, end, row)))
+            return results
+        slide = _Slide(length, self._merged)
+        edges = [span for span in spans if span.end != span.start] if found.edges else []
         for end in ends:
-            row = self._held(spans, end) if slide is None else slide.held(found, edges, end)
+            row = slide.held(found, edges, end)
             if row is not None:
-                yield end, self._step.result(end - length, end, row)
+                results.append((end, self._step.result(end - length, end, row)))
+        return results
 
-    def _closing_results(self, found: KeySpans, ends: list[int]) -> Iterator[tuple[int, Value]]:
+    def _closing_results(self, found: KeySpans, ends: list[int]) -> list[tuple[int, Value]]:
         """As `_results`, of windows that close: their ends rise from one call to the next.
 
         What comes from now on is not in windows that have closed. So what was given to the slide
         stays as it is, but for records on the edge, and those are looked at by themselves.
         """
-        if not ends:
-            return
-        length = self._span_ms
+        spans = found.spans
         slide = found.slide
         if not isinstance(slide, _Slide):
-            if len(found.spans) <= _SPANS_FEW:
-                yield from self._results(found, ends)
-                return
-            slide = found.slide = _Slide(length, self._merged)
-        edges = [span for span in found.spans if span.end != span.start]
+            if len(spans) <= _SPANS_FEW or not ends:
+                return self._results(found, ends)
+            slide = found.slide = _Slide(self._span_ms, self._merged)
+        length = self._span_ms
+        results: list[tuple[int, Value]] = []
+        edges = [span for span in spans if span.end != span.start] if found.edges else []
         for end in ends:
             row = slide.held(found, edges, end)
             if row is not None:
-                yield end, self._step.result(end - length, end, row)
+                results.append((end, self._step.result(end - length, end, row)))
+        return results
 
-    def _held(self, spans: list[Span], end: int) -> Row | None:
-        """What a window holds, if it holds something; looks at all of it."""
+    def _held(self, spans: list[Span], first: int, end: int) -> Row | None:
+        """What a window holds, if it holds something; looks at all rows from an index on."""
         start = end - self._span_ms
-        return self._merged(
-            [span.row for span in spans if start <= span.start <= end and span.end <= end]
-        )
+        only: Row | None = None
+        merged: Row | None = None
+        count = len(spans)
+        index = first
+        while index < count:
+            span = spans[index]
+            index += 1
+            if span.start > end:
+                break
+            if span.start < start or span.end > end:
+                continue
+            if only is None:
+                only = span.row
+                continue
+            if merged is None:
+                merged = self._factory.new()
+                merged.merge(self._copied(only))
+            merged.merge(self._copied(span.row))
+        return only if merged is None else merged
+
+    def _copied(self, row: Row) -> Row:
+        """A row that may be used up, which merging may do."""
+        return row if self._reusable else self._factory.decode(row.encode())
 
     def _merged(self, rows: list[Row]) -> Row | None:
         """One row of several in the order of their coming, which stay as they are."""
         if len(rows) < 2:
             return rows[0] if rows else None
-        factory = self._factory
-        merged = factory.new()
+        merged = self._factory.new()
         for row in rows:
-            # Merging may use up what it takes.
-            merged.merge(row if self._reusable else factory.decode(row.encode()))
+            merged.merge(self._copied(row))
         return merged
 
     def _apply(self, through: int | None) -> list[Result]:
@@ -249,22 +279,31 @@ class SlidingWindowed(Operator):
         spans = found.spans
         results: list[Result] = []
         if self._final:
-            made = spans[: found.from_start(over - length)]
-            begin = found.from_start(before - length)
-            ends = {span.start + length + 1 for span in made[begin:]}
-            for span in spans[found.from_start(before + 1) : found.from_start(over + 1)]:
-                if span.end == span.start:
-                    ends.add(span.start)
-            results = [
-                (found.key, value, end) for end, value in self._closing_results(found, sorted(ends))
-            ]
+            key = found.key
+            for end, value in self._closing_results(found, self._ends(found, before, over)):
+                results.append((key, value, end))
         count = 0
         while count < len(spans) and spans[count].start + length < over:
-            self._spans.forget(spans[count])
+            span = spans[count]
+            self._spans.forget(span)
+            found.edges -= span.end != span.start
             count += 1
-        del spans[:count]
-        self.opened -= count
+        if count:
+            del spans[:count]
+            self.opened -= count
         return results
+
+    def _ends(self, found: KeySpans, before: int, over: int) -> list[int]:
+        """The ends of the windows that close as time goes from `before` to `over`, in order."""
+        length = self._span_ms
+        spans = found.spans
+        first, last = found.from_start(before - length), found.from_start(over - length)
+        ends = [spans[index].start + length + 1 for index in range(first, last)]
+        for index in range(found.from_start(before + 1), found.from_start(over + 1)):
+            span = spans[index]
+            if span.end == span.start:
+                ends.append(span.start)
+        return sorted(set(ends)) if len(ends) > 1 else ends
 
 
 class _Slide:

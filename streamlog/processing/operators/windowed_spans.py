@@ -18,7 +18,6 @@ in memory, and what the table says of them is passed over.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -35,6 +34,8 @@ from streamlog.processing.state.row_table import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mypy_extensions import i64
 
     from streamlog.processing.operators.accumulators import Row, RowFactory
     from streamlog.processing.operators.operator import OperatorContext
@@ -73,11 +74,13 @@ class Span:
 class KeySpans:
     """The spans of a key, by start and end; change them through `Spans` only."""
 
-    __slots__ = ("key", "scheduled", "slide", "spans", "stored_due")
+    __slots__ = ("edges", "key", "scheduled", "slide", "spans", "stored_due")
 
     def __init__(self, key: bytes | None) -> None:
         self.key = key
         self.spans: list[Span] = []
+        self.edges = 0
+        """How many spans have another end than their start, if the operator counts them."""
         self.slide: object = None
         """What the operator keeps to be quick: a function of the spans that are and were."""
         self.scheduled: int | None = None
@@ -88,18 +91,39 @@ class KeySpans:
     def index(self, start: int, end: int) -> int:
         """Returns where a span stands, or would stand."""
         spans = self.spans
-        if not spans or (spans[-1].start, spans[-1].end) < (start, end):
-            return len(spans)
-        return bisect_left(spans, (start, end), key=_order)
+        low: i64 = 0
+        high: i64 = len(spans)
+        # Most come in order: the last one is looked at first.
+        middle: i64 = high - 1
+        while low < high:
+            span = spans[middle]
+            if span.start < start or (span.start == start and span.end < end):
+                low = middle + 1
+            else:
+                high = middle
+            middle = (low + high) >> 1
+        return low
 
     def has(self, start: int, end: int) -> bool:
         """Whether there is such a span."""
         index = self.index(start, end)
-        return index < len(self.spans) and _order(self.spans[index]) == (start, end)
+        if index == len(self.spans):
+            return False
+        span = self.spans[index]
+        return span.start == start and span.end == end
 
     def from_start(self, start: int) -> int:
         """Returns the index of the first span that starts at a time or later."""
-        return bisect_left(self.spans, start, key=_start)
+        spans = self.spans
+        low: i64 = 0
+        high: i64 = len(spans)
+        while low < high:
+            middle: i64 = (low + high) >> 1
+            if spans[middle].start < start:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
 
 class Spans(RowTable):
@@ -131,7 +155,7 @@ class Spans(RowTable):
         self._dirty: dict[bytes | None, KeySpans] = {}
         self._kept: dict[bytes | None, KeySpans] = {}
         self._kept_count = 0
-        self._heap: list[tuple[int, int]] = []
+        self._heap: list[int] = []
         self._waiting: dict[int, list[KeySpans]] = {}
         self._removed: list[bytes] = []
         self._passed: int | None = None
@@ -158,7 +182,7 @@ class Spans(RowTable):
             waiting = self._waiting.get(due)
             if waiting is None:
                 self._waiting[due] = [found]
-                heappush(self._heap, (due, 0))
+                heappush(self._heap, due)
             else:
                 waiting.append(found)
 
@@ -175,9 +199,8 @@ class Spans(RowTable):
             if not rows:
                 self._next_due = self.dues.next_name(end)
         self._passed = time
-        while self._heap and self._heap[0][0] <= time:
-            due, _ = heappop(self._heap)
-            for each in self._waiting.pop(due):
+        while self._heap and self._heap[0] <= time:
+            for each in self._waiting.pop(heappop(self._heap)):
                 # One that was scheduled again for an earlier time has been looked at since.
                 if each.scheduled is not None and each.scheduled <= time:
                     found[each.key] = each
@@ -267,6 +290,7 @@ class Spans(RowTable):
             span.stored = name
             span.dirty = False
             found.spans.append(span)
+            found.edges += end != start
         if found.spans:
             found.stored_due = self._due(found.spans)
         return found
@@ -274,11 +298,3 @@ class Spans(RowTable):
 
 def _contents(span: Span) -> bytes:
     return _encode([span.start, span.end, span.shown, span.row.encode()])
-
-
-def _order(span: Span) -> tuple[int, int]:
-    return span.start, span.end
-
-
-def _start(span: Span) -> int:
-    return span.start
