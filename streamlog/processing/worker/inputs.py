@@ -149,12 +149,16 @@ class Alone:
 
 
 def open_inputs(
-    sub: SubTopologyPlan, partition: int, meta: TaskMeta, idle: timedelta | None
+    sub: SubTopologyPlan,
+    partition: int,
+    meta: TaskMeta,
+    idle: timedelta | None,
+    partition_counts: Mapping[str, int],
 ) -> Inputs:
     """Returns a task's inputs, where its last checkpoint left them."""
     root = sub.entry.root
     if isinstance(root, SourcesNode):
-        return Together(root, partition, meta, idle)
+        return Together(root, partition, meta, idle, partition_counts[sub.input_topics[0]])
     key = (sub.input_topics[0], partition)
     known = {(topic, number): offset for topic, number, offset in meta.positions}
     return Alone(key, known.get(key))

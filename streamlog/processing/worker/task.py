@@ -97,7 +97,7 @@ class Task:
         self._layout = sub.layout
         self._topic_ids = dict(topic_ids or {})
         meta = store.meta
-        self._inputs = open_inputs(sub, partition, meta, options.idle)
+        self._inputs = open_inputs(sub, partition, meta, options.idle, partition_counts)
         self._next = self._inputs.position
         self._flow = Flow(
             sub, partition, store, tables, epoch=epoch, partition_counts=partition_counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from streamlog.processing.state.meta import InputMeta
 from streamlog.processing.worker.decisions import AWAKE, IDLE
 from streamlog.processing.worker.merge import Merge
 from streamlog.processing.worker.opening import Opener
+from streamlog.processing.worker.partitioning import Partitioning
 from streamlog.processing.worker.position import NO_TIME
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from streamlog.processing.worker.decisions import Decision
     from streamlog.processing.worker.merged import MergedColumns
     from streamlog.records.columns import Columns
+
+logger = logging.getLogger(__name__)
 
 RECORDS_AT_ONCE = 20_000
 """Taken in one go."""
@@ -33,10 +37,16 @@ class Together:
         partition: Which of their partitions.
         meta: As the last checkpoint has it.
         idle: After how long the others go on without a silent one; `None`: never.
+        partition_count: Of each of them.
     """
 
     def __init__(
-        self, root: SourcesNode, partition: int, meta: TaskMeta, idle: timedelta | None
+        self,
+        root: SourcesNode,
+        partition: int,
+        meta: TaskMeta,
+        idle: timedelta | None,
+        partition_count: int,
     ) -> None:
         self.inputs = [(source.topic, partition) for source in root.sources]
         self._openers = [Opener(source, partition) for source in root.sources]
@@ -48,6 +58,8 @@ class Together:
                 for (at, _, _), each in zip(state, meta.inputs, strict=True)
             ]
         self._merge = Merge(state, meta.count)
+        topics = [source.topic for source in root.sources]
+        self._partitioning = Partitioning(topics, partition, partition_count)
         self._taken: MergedColumns | None = None
         self._idle_ms = None if idle is None else round(idle.total_seconds() * 1000)
         self._silent_since: list[int | None] = [None] * len(self.inputs)
@@ -101,6 +113,8 @@ class Together:
     def offer(self, key: tuple[str, int], columns: Columns, next_offset: int) -> None:
         """Hands in a chunk; what was handed in before is left out."""
         number = self.inputs.index(key)
+        if warning := self._partitioning.look(number, columns.keys):
+            logger.warning("%s", warning)
         mine = self._merge.inputs[number]
         if mine.end_offset is not None and columns.offsets and columns.offsets[0] < mine.end_offset:
             columns = columns.slice(bisect_left(columns.offsets, mine.end_offset))
