@@ -12,9 +12,10 @@ A call that fails leaves no trace in state and timers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime  # noqa: TC003 (the public signatures name it)
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from streamlog.processing.dsl.moments import utc
 from streamlog.processing.operators.event_time import milliseconds_of
 from streamlog.processing.operators.named_state import Place, key_token
 from streamlog.processing.operators.operator import NOTHING, Operator
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from streamlog.processing.operators.timers import Due
 
 TIMER_NAME_SIZE_MAX: Final = 64
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Outputs: TypeAlias = "Iterable[Any] | None"
 
@@ -66,7 +66,7 @@ class ProcessorContext:
     @property
     def event_time(self) -> datetime:
         """`timestamp` as a datetime."""
-        return _datetime(self.timestamp)
+        return utc(self.timestamp)
 
     def timer(self, at: datetime | int, name: str = "") -> None:
         """Has `on_timer` called when stream time has come to a moment.
@@ -111,8 +111,8 @@ class ProcessorContext:
         moment = milliseconds_of(at)
         if self._fired is not None and self._fired[1] is wall and moment <= self._fired[0]:
             raise ValueError(
-                f"a timer that was due at {_datetime(self._fired[0])} sets one for "
-                f"{_datetime(moment)}, which would be fired at once, and again and again"
+                f"a timer that was due at {utc(self._fired[0])} sets one for "
+                f"{utc(moment)}, which would be fired at once, and again and again"
             )
         return moment
 
@@ -180,7 +180,14 @@ class ProcessorOperator(Operator):
             # on the mix of the writers how large.
             first = self._fire(self._event_timers, timestamp, wall=False)
         self._context.begin(key, timestamp, None)
-        results = self._call(lambda: self._calls.process(key, value, self._context), "process")
+        self._enter(key)
+        failed = True
+        try:
+            outputs = self._calls.process(key, value, self._context)
+            results = self._results(outputs, "process")
+            failed = False
+        finally:
+            self._leave(failed)
         return [*first, *results] if first else results
 
     def advance(self, time: int) -> Sequence[Result]:
@@ -211,34 +218,41 @@ class ProcessorOperator(Operator):
         # What comes out must not be older than what it comes of; nor, of the wall clock, than
         # what stream time has passed.
         timestamp = max(due.set_at, self.now if wall else due.at)
-        timer = Timer(due.name, _datetime(due.at), wall)
+        timer = Timer(due.name, utc(due.at), wall)
         self._context.begin(due.key, timestamp, (due.at, wall))
-        return self._call(lambda: self._calls.on_timer(due.key, timer, self._context), "on_timer")
-
-    def _call(self, function: Callable[[], Outputs], what: str) -> Sequence[Result]:
-        context = self._context
-        key, timestamp = context.key, context.timestamp
-        self._place.enter(key_token(key))
+        self._enter(due.key)
         failed = True
         try:
-            outputs = function()
-            values = [] if outputs is None else list(_iterable(outputs, self._step.name, what))
+            outputs = self._calls.on_timer(due.key, timer, self._context)
+            results = self._results(outputs, "on_timer")
             failed = False
         finally:
-            self._place.leave(failed=failed)
-            self._event_timers.call_is_over(failed=failed)
-            self._wall_timers.call_is_over(failed=failed)
-        return [(key, value, timestamp) for value in values]
+            self._leave(failed)
+        return results
+
+    def _enter(self, key: bytes | None) -> None:
+        self._place.enter(key_token(key))
+
+    def _leave(self, failed: bool) -> None:
+        self._place.leave(failed=failed)
+        self._event_timers.call_is_over(failed=failed)
+        self._wall_timers.call_is_over(failed=failed)
+
+    def _results(self, outputs: Outputs, what: str) -> Sequence[Result]:
+        """What a call of the user's code has put out; a generator runs here."""
+        if outputs is None:
+            return NOTHING
+        key, timestamp = self._context.key, self._context.timestamp
+        values = list(_iterable(outputs, self._step.name, what))
+        return [(key, value, timestamp) for value in values] if values else NOTHING
 
 
 def _iterable(outputs: object, name: str, what: str) -> Iterable[Any]:
+    if outputs.__class__ is list or outputs.__class__ is tuple:
+        return outputs
     if isinstance(outputs, str | bytes | dict) or not hasattr(outputs, "__iter__"):
         raise TypeError(
             f"{name}.{what} returned {outputs!r}: write `yield` in place of `return`, or return a "
             "list of what shall come out"
         )
     return outputs
-
-
-def _datetime(milliseconds: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=milliseconds)

@@ -20,8 +20,7 @@ import struct
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from sortedcontainers import SortedDict
-
+from streamlog.processing.state.changed_rows import ChangedRows
 from streamlog.processing.subclassing import mypyc_attr
 
 if TYPE_CHECKING:
@@ -130,14 +129,14 @@ class RowTable:
     def __init__(self, store: TaskStore, store_id: bytes, number: int) -> None:
         self._store = store
         self._prefix = store_id + bytes([number])
-        self._changed: SortedDict[bytes, bytes | None] = SortedDict()
+        self._changed = ChangedRows()
         self._clean: dict[bytes, bytes | None] = {}
 
     def get(self, name: bytes) -> bytes | None:
         """Returns a row's contents, or nothing if there is no such row."""
-        if name in self._changed:
-            changed: bytes | None = self._changed[name]
-            return changed
+        changed = self._changed.rows
+        if name in changed:
+            return changed[name]
         if name in self._clean:
             return self._clean[name]
         found = self._store.get(self._prefix + name)
@@ -147,30 +146,25 @@ class RowTable:
     def put(self, name: bytes, row: bytes) -> None:
         """Writes a row."""
         assert len(name) <= NAME_SIZE_MAX, "use token_of for keys"
-        self._changed[name] = row
+        self._changed.put(name, row)
 
     def delete(self, name: bytes) -> None:
         """Removes a row, if there is one."""
         if self._clean.get(name, b"") is None:
             # It is known not to be on disk, so a row that came and went leaves nothing to write.
-            self._changed.pop(name, None)
+            self._changed.drop(name)
         else:
-            self._changed[name] = None
+            self._changed.put(name, None)
 
     def put_all(self, rows: Mapping[bytes, bytes]) -> None:
-        """Writes many rows, which takes less than one after the other."""
-        self._changed.update(rows)
+        """Writes many rows."""
+        for name, row in rows.items():
+            self._changed.put(name, row)
 
     def delete_all(self, names: Iterable[bytes]) -> None:
         """Removes many rows."""
-        clean = self._clean
-        gone: dict[bytes, None] = {}
         for name in names:
-            if clean.get(name, b"") is None:
-                self._changed.pop(name, None)
-            else:
-                gone[name] = None
-        self._changed.update(gone)
+            self.delete(name)
 
     def scan(self, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yields the rows from `begin` up to, and not with, `end`, in the order of their names.
@@ -180,13 +174,13 @@ class RowTable:
         size = len(self._prefix)
         stored = self._store.scan_range(self._prefix + begin, self._prefix + end)
         there = next(stored, None)
-        for name in self._changed.irange(begin, end, inclusive=(True, False)):
+        for name in self._changed.names(begin, end):
             while there is not None and there[0][size:] < name:
                 yield there[0][size:], there[1]
                 there = next(stored, None)
             if there is not None and there[0][size:] == name:
                 there = next(stored, None)
-            row = self._changed[name]
+            row = self._changed.rows[name]
             if row is not None:
                 yield name, row
         while there is not None:
@@ -208,11 +202,11 @@ class RowTable:
 
     def changes(self) -> list[Change]:
         """Returns what the next checkpoint has to write."""
-        return [(self._prefix + name, row) for name, row in self._changed.items()]
+        return [(self._prefix + name, row) for name, row in self._changed.in_order()]
 
     def committed(self) -> None:
         """What `changes` returned is on disk now."""
-        for name, row in self._changed.items():
+        for name, row in self._changed.rows.items():
             self._remember(name, row)
         self._changed.clear()
 
