@@ -49,7 +49,7 @@ def declared(
     function: Callable[[Stream[Event]], Output], name: str = "totals"
 ) -> Pipeline[..., object]:
     """One pipeline, before an edit and after it: they have the same name."""
-    return pipeline(name=name)(function)
+    return pipeline(name=name, idle=None)(function)
 
 
 def before(events: Stream[Event]) -> Output:
