@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from streamlog.processing.dsl.nodes import Node
-    from streamlog.processing.plan.plan import Step, Tree
     from streamlog.processing.plan.surroundings import Surroundings
+    from streamlog.processing.plan.tree import Step, Tree
     from streamlog.processing.worker.outbox import Collector
 
 INDENT_MAX: Final = 90

@@ -44,8 +44,8 @@ from streamlog.serde.formats import encode_msgpack
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streamlog.processing.plan.plan import Step
     from streamlog.processing.plan.surroundings import Surroundings
+    from streamlog.processing.plan.tree import Step
 
 TIMESTAMP: Final = "timestamps[i]"
 """The timestamp of the tree's own record."""

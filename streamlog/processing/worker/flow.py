@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from streamlog.processing.operators.operator import Operator, Result
     from streamlog.processing.operators.tables import TableView
     from streamlog.processing.plan.fuse import Fused
-    from streamlog.processing.plan.plan import SubTopologyPlan, Tree
+    from streamlog.processing.plan.plan import SubTopologyPlan
+    from streamlog.processing.plan.tree import Tree
     from streamlog.processing.state.row_table import RowTable
     from streamlog.processing.state.rows import Closed
     from streamlog.processing.state.store import TaskStore
