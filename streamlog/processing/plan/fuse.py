@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from streamlog.processing.dsl.nodes import Node
     from streamlog.processing.plan.surroundings import Surroundings
     from streamlog.processing.plan.tree import Step, Tree
-    from streamlog.processing.worker.outbox import Collector
+    from streamlog.processing.repartition.outbox import Collector
 
 INDENT_MAX: Final = 90
 """Python takes 100 levels of indentation."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streamlog.processing.dsl.nodes import Node, StatefulNode
     from streamlog.processing.plan.homes import Entry
-    from streamlog.processing.worker.writers import Clock
+    from streamlog.processing.repartition.writers import StepClock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,5 +44,5 @@ class Tree:
     steps: tuple[Step, ...]
     lag_ms: int
     """How far stream time has to be ahead for what leaves the root."""
-    clock: Clock | None = None
+    clock: StepClock | None = None
     """When the root is told of time: how far behind the task's, and in which steps."""
