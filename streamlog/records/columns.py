@@ -95,10 +95,6 @@ class Columns:
         self.keys.extend(other.keys)
         self.values.extend(other.values)
 
-    def headers_at(self, index: int) -> Headers:
-        """Returns the headers of row `index`; `()` if it has none."""
-        return () if self.headers is None else self.headers[index]
-
     def rows(self) -> Iterator[tuple[int, int, bytes | None, bytes | None, Headers]]:
         """Yields (offset, timestamp, key, value, headers) row by row."""
         headers = [()] * len(self) if self.headers is None else self.headers

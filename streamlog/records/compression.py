@@ -54,7 +54,6 @@ _ZSTD_MAGIC: Final = 0xFD2FB528
 _ZSTD_BLOCK_SIZE_MAX: Final = 128 * 1024
 _ZSTD_RAW, _ZSTD_RLE, _ZSTD_COMPRESSED = 0, 1, 2
 _U32: Final = struct.Struct("<I")
-_U64: Final = struct.Struct("<Q")
 _CHUNK_SIZE: Final = struct.Struct(">I")
 
 

@@ -28,9 +28,5 @@ class UnsupportedVersionError(DecodeError):
         self.correlation_id = correlation_id
 
 
-class FrameTooLargeError(DecodeError):
-    """The length prefix is negative or above the limit, so nothing behind it was read."""
-
-
 class EncodeError(UsageError):
     """A value does not fit into the field or the version that it was put into."""

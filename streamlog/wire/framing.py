@@ -8,7 +8,7 @@ the broker can do. For the same reason a broker answers an ApiVersions request o
 does not know in version 0's form (`unsupported_api_versions_response`).
 
 The functions that read take a frame without its length prefix; those that write include it.
-`frame_size` judges the four bytes of the prefix before anything is read or allocated for it.
+How long a frame may be is known to whoever reads from the connection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from streamlog.wire.api import API, ApiKey, ApiSpec, spec_of
 from streamlog.wire.codec import decode, encode_into
 from streamlog.wire.error_codes import ErrorCode
-from streamlog.wire.errors import DecodeError, FrameTooLargeError, UnsupportedVersionError
+from streamlog.wire.errors import DecodeError, UnsupportedVersionError
 from streamlog.wire.messages.api_versions import ApiVersion, ApiVersionsResponse
 from streamlog.wire.primitives import REQUEST_BUDGET_UNITS, read_varint, skip_tags, string_size
 from streamlog.wire.schema import Request, Response
@@ -28,23 +28,10 @@ from streamlog.wire.schema import Request, Response
 if TYPE_CHECKING:
     from streamlog.wire.compile_encoder import Piece
 
-FRAME_SIZE_MAX = 100 * 1024 * 1024
-"""The largest frame by default: Kafka's `socket.request.max.bytes`."""
-
 REQUEST_HEADER_SIZE_MIN = 10
 
 _PREFIX = struct.Struct(">i")
 _REQUEST_HEAD = struct.Struct(">hhih")
-_LOOKS_LIKE = (
-    (b"GET ", "an HTTP request"),
-    (b"POST", "an HTTP request"),
-    (b"HEAD", "an HTTP request"),
-    (b"PUT ", "an HTTP request"),
-    (b"HTTP", "an HTTP response"),
-    (b"SSH-", "an SSH client"),
-    (b"\x16\x03", "a TLS handshake (this is a plain port)"),
-    (b"\x15\x03", "a TLS alert (the other side expects TLS, or refused it)"),
-)
 
 R = TypeVar("R", bound=Response)
 
@@ -59,23 +46,6 @@ class RequestHeader:
     client_id: str | None
     body_position: int
     """Where the message starts in the frame."""
-
-
-def frame_size(prefix: bytes | bytearray | memoryview, size_max: int = FRAME_SIZE_MAX) -> int:
-    """The size of the frame behind a length prefix of four bytes.
-
-    Raises:
-        FrameTooLargeError: It is negative or above the limit; the message says what the bytes look
-            like, when they look like another protocol.
-    """
-    (size,) = _PREFIX.unpack_from(prefix)
-    if 0 <= size <= size_max:
-        return int(size)
-    first = bytes(prefix[:4])
-    for start, what in _LOOKS_LIKE:
-        if first.startswith(start):
-            raise FrameTooLargeError(f"the first bytes {first!r} are {what}, not Kafka's protocol")
-    raise FrameTooLargeError(f"a frame of {size} bytes is not between 0 and {size_max}")
 
 
 def parse_request_header(frame: memoryview) -> RequestHeader:

@@ -45,10 +45,8 @@ def test_extending_fills_in_missing_headers_on_either_side() -> None:
     assert len(third) == 4
 
 
-def test_rows_and_single_headers() -> None:
+def test_rows_and_how_columns_look() -> None:
     assert list(PLAIN.rows()) == [(1, 10, b"a", b"x", ()), (2, 20, None, b"y", ())]
-    assert PLAIN.headers_at(1) == ()
-    assert HEADED.headers_at(0) == (("h", b"1"),)
     assert repr(PLAIN) == "Columns(2 records, offsets 1 to 2)"
     assert repr(Columns.empty()) == "Columns(empty)"
 

@@ -11,17 +11,14 @@ from streamlog.wire.error_codes import ErrorCode
 from streamlog.wire.errors import (
     DecodeError,
     EncodeError,
-    FrameTooLargeError,
     UnsupportedVersionError,
 )
 from streamlog.wire.framing import (
-    FRAME_SIZE_MAX,
     correlation_id_of,
     decode_request,
     decode_response,
     encode_request,
     encode_response,
-    frame_size,
     parse_request_header,
     unsupported_api_versions_response,
 )
@@ -30,7 +27,7 @@ from streamlog.wire.messages.heartbeat import HeartbeatRequest, HeartbeatRespons
 
 
 def body_of(frame: bytes) -> memoryview:
-    assert frame_size(frame[:4]) == len(frame) - 4
+    assert int.from_bytes(frame[:4], "big") == len(frame) - 4
     return memoryview(frame)[4:]
 
 
@@ -125,31 +122,6 @@ def test_a_broken_request_header_is_refused(frame: bytes) -> None:
 def test_a_broken_response_header_is_refused(frame: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_response(HeartbeatResponse, 4, memoryview(frame))
-
-
-def test_the_length_prefix_has_a_limit() -> None:
-    assert frame_size(struct.pack(">i", FRAME_SIZE_MAX)) == FRAME_SIZE_MAX
-    assert frame_size(b"\0\0\0\0") == 0
-    for size in (-1, -(2**31), 2**31 - 1, FRAME_SIZE_MAX + 1):
-        with pytest.raises(FrameTooLargeError, match="is not between 0 and"):
-            frame_size(struct.pack(">i", size))
-    with pytest.raises(FrameTooLargeError):
-        frame_size(struct.pack(">i", 11), size_max=10)
-
-
-@pytest.mark.parametrize(
-    ("prefix", "what"),
-    [
-        (b"GET ", "HTTP request"),
-        (b"HTTP", "HTTP response"),
-        (b"\x16\x03\x01\x02", "TLS handshake"),
-        (b"\x15\x03\x03\x00", "TLS alert"),
-        (b"SSH-", "SSH"),
-    ],
-)
-def test_another_protocol_is_recognised(prefix: bytes, what: str) -> None:
-    with pytest.raises(FrameTooLargeError, match=what):
-        frame_size(prefix)
 
 
 def test_every_api_has_a_request_and_a_response_of_the_same_versions() -> None:

@@ -16,9 +16,6 @@ from streamlog.client.errors import ConnectionLostError, NotKafkaError
 RECEIVE_BYTES = 256 * 1024
 LENGTH_SIZE = 4
 
-TLS_ALERT = 0x15
-TLS_HANDSHAKE = 0x16
-
 
 class FrameReader:
     """Reads frames from one stream.

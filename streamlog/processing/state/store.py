@@ -17,7 +17,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import shutil
 from typing import TYPE_CHECKING, Final
 
 from streamlog.errors import StreamlogError
@@ -324,8 +323,3 @@ def _is_locked_by_us(lock: int) -> bool:
         else:
             return True
     return False
-
-
-def remove_task_store(folder: Path, sub_topology: str, partition: int) -> None:
-    """Deletes a task's state, which nobody may have open."""
-    shutil.rmtree(folder / sub_topology / str(partition), ignore_errors=True)

@@ -5,7 +5,7 @@ a pipeline is a group whose members are placed by our assignor, or whose committ
 notes. The members' subscriptions say where the workers are, the notes when the last checkpoint was
 taken and how far stream time was, offsets and ends what is left to read.
 
-Each sub-topology reads one topic, so a partition of that is a task.
+A sub-topology reads one topic, or sources with equally many partitions, so a partition is a task.
 
 A pipeline has as many entries as it has versions; the cluster's registry tells them apart.
 """

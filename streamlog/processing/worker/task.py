@@ -24,7 +24,6 @@ import msgspec
 from streamlog.processing.dsl.options import PipelineOptions
 from streamlog.processing.failures.desk import Desk
 from streamlog.processing.failures.returned import returned_among
-from streamlog.processing.operators.tables import TableView as TableView  # noqa: TC001
 from streamlog.processing.repartition.position import (
     DRAIN_MARKER,
     IDLE_MARKER,
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
 
     from streamlog.processing.failures.ledger import Ledger
     from streamlog.processing.operators.calls import Answer, Call
+    from streamlog.processing.operators.tables import TableView
     from streamlog.processing.plan.plan import SubTopologyPlan
     from streamlog.processing.repartition.writers import Break
     from streamlog.processing.state.meta import TaskMeta
@@ -59,8 +59,6 @@ if TYPE_CHECKING:
 CHUNK_CALLS = 8
 """Records that a chunk may hold for each call that may be under way: a chunk ends with a wait for
 its slowest call, and nothing of it is in a checkpoint before that."""
-
-TaskId = TaskName
 
 
 class Task:

@@ -19,7 +19,7 @@ from streamlog.processing.state.history import HistoryLimits
 from streamlog.processing.state.lineage import rewound_meta
 from streamlog.processing.state.meta import TaskMeta
 from streamlog.processing.state.retention import Retention
-from streamlog.processing.state.store import TaskStore, open_task_store, remove_task_store
+from streamlog.processing.state.store import TaskStore, open_task_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,10 +80,6 @@ def test_tasks_do_not_share_state(tmp_path: Path) -> None:
     assert two.rows() == []
     one.close()
     two.close()
-    remove_task_store(tmp_path, SUB.name, 0)
-    one = open_task_store(tmp_path, SUB.name, 0)
-    assert one.rows() == []
-    one.close()
 
 
 rows = st.dictionaries(
