@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import random
+import tempfile
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import pipeline_schedules
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
+from pipeline_schedules import Inputs, run_wildly
 
 from streamlog import (
     Stream,
@@ -24,12 +30,14 @@ from streamlog import (
 from streamlog.processing.errors import FunctionFailure, PlanError
 from streamlog.processing.worker import together
 from streamlog.testing import drive
+from streamlog.testing.memory_worker import MemoryWorker
 
 if TYPE_CHECKING:
     from streamlog import Pipeline
     from streamlog.processing.failures.policy import FailurePolicy
     from streamlog.testing import Driver
 
+FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
 STEPS = ("outputs", "changelog", "state", "commit")
 SECOND = timedelta(seconds=1)
 KEYS = ("tea", "rum")
@@ -57,6 +65,15 @@ def result(sale: Sale, price: Price | None) -> list[int | None]:
 
 @pipeline(idle=2 * SECOND)
 def priced(sales: Stream[Sale], prices: Table[Price]) -> None:
+    joined = sales.join(prices, result, how="left")
+    joined.to("out")
+    joined.key_by(lambda each: (each[0] or 0) % 2, name="parity").window(
+        tumbling(SECOND)
+    ).count().to("n")
+
+
+@pipeline(idle=timedelta(milliseconds=1))
+def hasty(sales: Stream[Sale], prices: Table[Price]) -> None:
     joined = sales.join(prices, result, how="left")
     joined.to("out")
     joined.key_by(lambda each: (each[0] or 0) % 2, name="parity").window(
@@ -243,6 +260,42 @@ def _silent_at_times(rng: random.Random, seed: int) -> None:
             place = (record.key, record.timestamp)
             assert counted.setdefault(place, record.value) == record.value, "repeated otherwise"
         assert sum(each["value"] for each in counted.values()) + t.late_records == len(results)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([1, 4, 10_000]))
+def test_whoever_goes_on_takes_the_same_order(seed: int, passed: int) -> None:
+    """Silence is seen at once here, records come at any time, and what was put out stays true."""
+    rng = random.Random(seed)
+    inputs: Inputs = {
+        (topic, partition): [
+            (
+                rng.choice((b"tea", b"rum")),
+                b'{"number": %d}' % n if topic == "sales" else b'{"cents": %d}' % n,
+                1_000 + 10 * n + partition - rng.choice((0, 0, 700)),
+            )
+            for n in range(rng.randrange(30))
+        ]
+        for topic in ("sales", "prices")
+        for partition in range(2)
+    }
+    plan = hasty.plan()
+    with (
+        tempfile.TemporaryDirectory(dir=FAST) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(together, "PASSED_MIN", passed)
+        patch.setattr(together, "PASSED_FACTOR", 0)
+        looks = itertools.count()
+        clock = property(lambda _: 5 * next(looks), lambda _, at: None)
+        patch.setattr(MemoryWorker, "_now_ms", clock, raising=False)
+        # The real worker writes nothing while it does not know whether it is a zombie.
+        patch.setattr(pipeline_schedules._Wild, "haunt", lambda _: None)
+        outcome = run_wildly(plan, inputs, Path(folder), rng, 150)
+    results = {place: value for place, value in outcome.final.items() if place[0] == "out"}
+    assert len(results) == sum(len(inputs["sales", partition]) for partition in range(2))
+    counted = [json.loads(v or b"")["value"] for p, v in outcome.final.items() if p[0] == "n"]
+    assert sum(counted) + sum(outcome.late.values()) == len(results)
 
 
 def test_two_joins_one_behind_the_other_are_one_task() -> None:
