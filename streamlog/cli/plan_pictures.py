@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from streamlog.processing.dsl.nodes import Node, StatefulNode
-    from streamlog.processing.plan.plan import Plan, Step, SubTopologyPlan
+    from streamlog.processing.plan.plan import Plan, SubTopologyPlan
+    from streamlog.processing.plan.tree import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

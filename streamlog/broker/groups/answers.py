@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamlog.broker.groups.roster import Member
-from streamlog.broker.groups.states import GroupState
-from streamlog.wire.messages.describe_groups import DescribedGroup, DescribedGroupMember
+from streamlog.broker.groups.roster import Member, Roster
 from streamlog.wire.messages.join_group import JoinGroupResponse, JoinGroupResponseMember
 from streamlog.wire.messages.leave_group import (
     LeaveGroupRequest,
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamlog.broker.groups.decision import Caller
-    from streamlog.broker.groups.group import Group
     from streamlog.wire.error_codes import ErrorCode
     from streamlog.wire.messages.join_group import JoinGroupRequest
 
@@ -52,32 +49,35 @@ def rebalance_timeout_of(request: JoinGroupRequest, version: int) -> int:
     return max(request.rebalance_timeout_ms, 0) if version >= 1 else request.session_timeout_ms
 
 
-def joined(group: Group, member: Member, *, with_members: bool) -> JoinGroupResponse:
+def joined(
+    roster: Roster, generation: int, member: Member, *, with_members: bool
+) -> JoinGroupResponse:
     """Tells a member of the current generation, and all members if it is to assign."""
-    assert group.protocol_name is not None
+    protocol_name = roster.protocol_name
+    assert protocol_name is not None
     members = [
         JoinGroupResponseMember(
             member_id=each.member_id,
             group_instance_id=each.instance_id,
-            metadata=each.protocols[group.protocol_name],
+            metadata=each.protocols[protocol_name],
         )
-        for each in (group.roster if with_members else ())
+        for each in (roster if with_members else ())
     ]
     return JoinGroupResponse(
-        generation_id=group.generation,
-        protocol_type=group.protocol_type,
-        protocol_name=group.protocol_name,
-        leader=group.roster.leader_id or "",
+        generation_id=generation,
+        protocol_type=roster.protocol_type,
+        protocol_name=protocol_name,
+        leader=roster.leader_id or "",
         member_id=member.member_id,
         members=members,
     )
 
 
-def synced(group: Group, member: Member) -> SyncGroupResponse:
+def synced(roster: Roster, member: Member) -> SyncGroupResponse:
     """Gives a member its assignment."""
     return SyncGroupResponse(
-        protocol_type=group.protocol_type,
-        protocol_name=group.protocol_name,
+        protocol_type=roster.protocol_type,
+        protocol_name=roster.protocol_name,
         assignment=member.assignment,
     )
 
@@ -97,27 +97,4 @@ def left(
             )
             for each in request.members
         ]
-    )
-
-
-def described(group: Group) -> DescribedGroup:
-    """Shows a group; metadata and assignments only when they belong together."""
-    stable = group.state is GroupState.STABLE
-    protocol = group.protocol_name if stable else None
-    return DescribedGroup(
-        group_id=group.group_id,
-        group_state=group.state.value,
-        protocol_type=group.protocol_type or "",
-        protocol_data=protocol or "",
-        members=[
-            DescribedGroupMember(
-                member_id=member.member_id,
-                group_instance_id=member.instance_id,
-                client_id=member.client_id,
-                client_host=member.client_host,
-                member_metadata=member.protocols[protocol] if protocol is not None else b"",
-                member_assignment=member.assignment if stable else b"",
-            )
-            for member in group.roster
-        ],
     )

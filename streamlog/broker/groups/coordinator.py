@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from streamlog.broker.groups import answers
 from streamlog.broker.groups.deadlines import Deadlines
 from streamlog.broker.groups.decision import Caller, Decision, GroupRequest, GroupResponse, Reply
+from streamlog.broker.groups.description import described
 from streamlog.broker.groups.group import Group
 from streamlog.broker.groups.offsets import Offsets, TopicPartition
 from streamlog.broker.groups.snapshots import CONSUMER
@@ -297,7 +298,7 @@ class Coordinator:
         entry = self._groups.get(group_id)
         if entry is None:
             return DescribedGroup(group_id=group_id, group_state=GroupState.DEAD.value)
-        return answers.described(entry.group)
+        return described(entry.group)
 
     def _delete(self, group_id: str, now_ms: int) -> ErrorCode:
         error = self.error_for(group_id, may_be_empty=True)

@@ -81,7 +81,6 @@ class Group:
         self.state = GroupState.EMPTY
         self.state_since_ms = now_ms
         self.generation = 0
-        self.protocol_name: str | None = None
         self.subscribed: frozenset[str] | None = None
         self.roster = Roster()
         self._config = config
@@ -107,7 +106,6 @@ class Group:
         assert self.state is GroupState.EMPTY
         self._now_ms = now_ms
         self.generation = snapshot.generation
-        self.protocol_name = snapshot.protocol_name
         self.state_since_ms = snapshot.since_ms
         restore_members(self.roster, snapshot)
         if len(self.roster):
@@ -265,7 +263,7 @@ class Group:
         ):
             # The first answer was lost, or the member only asks: it gets the current generation.
             with_members = leads and self.state is GroupState.COMPLETING
-            response = answers.joined(self, member, with_members=with_members)
+            response = self._joined(member, with_members=with_members)
             self._presence.reply(caller.ticket, response)
             return
         self._update(member, request, caller)
@@ -282,14 +280,14 @@ class Group:
             self._unsynced.remove(old_id)
             self._unsynced.add(member_id)
         self._update(member, request, caller)
-        keeps = self.roster.choose_protocol() == self.protocol_name
+        keeps = self.roster.choose_protocol() == self.roster.protocol_name
         if self.state is not GroupState.STABLE or not keeps:
             self._presence.park_join(member, caller.ticket, self._now_ms)
             self._prepare_rebalance()
             return
         leads = self.roster.leader_id == member_id
         skips = leads and caller.version >= _SKIPS_ASSIGNMENT_FROM
-        response = answers.joined(self, member, with_members=skips)
+        response = self._joined(member, with_members=skips)
         response.skip_assignment = skips
         if leads and not skips:
             # An older client that is told it leads would assign anew; the old id keeps it from it.
@@ -359,12 +357,12 @@ class Group:
         self._timers.clear(REBALANCE)
         self.generation += 1
         if not len(self.roster):
-            self.protocol_name = None
+            self.roster.protocol_name = None
             self._move(GroupState.EMPTY)
             self._note_subscriptions()
             self._store({})
             return
-        self.protocol_name = self.roster.choose_protocol()
+        self.roster.protocol_name = self.roster.choose_protocol()
         self._move(GroupState.COMPLETING)
         self._note_subscriptions()
         self._unsynced = {member.member_id for member in self.roster}
@@ -373,7 +371,10 @@ class Group:
 
     def _welcome(self, member: Member) -> JoinGroupResponse:
         leads = member.member_id == self.roster.leader_id
-        return answers.joined(self, member, with_members=leads)
+        return self._joined(member, with_members=leads)
+
+    def _joined(self, member: Member, *, with_members: bool) -> JoinGroupResponse:
+        return answers.joined(self.roster, self.generation, member, with_members=with_members)
 
     # SyncGroup.
 
@@ -388,7 +389,7 @@ class Group:
             self._timers.clear(SYNC)
         if self.state is GroupState.STABLE:
             self._presence.touch(member, self._now_ms)
-            self._presence.reply(caller.ticket, answers.synced(self, member))
+            self._presence.reply(caller.ticket, answers.synced(self.roster, member))
             return
         self._presence.park_sync(member, caller.ticket)
         if member.member_id == self.roster.leader_id:
@@ -409,7 +410,7 @@ class Group:
         if caller.version >= _NAMES_COMPARED_FROM:
             named = (request.protocol_type, request.protocol_name)
             # While members gather, the name is still that of the generation they know.
-            if named != (self.protocol_type, self.protocol_name):
+            if named != (self.protocol_type, self.roster.protocol_name):
                 return ErrorCode.INCONSISTENT_GROUP_PROTOCOL
         return SYNC_REFUSALS.get(self.state, ErrorCode.NONE)
 
@@ -417,7 +418,7 @@ class Group:
         self._move(GroupState.STABLE)
         for member in self.roster:
             member.assignment = assignments[member.member_id]
-            self._presence.answer_sync(member, answers.synced(self, member))
+            self._presence.answer_sync(member, answers.synced(self.roster, member))
         self._presence.touch_all(self._now_ms)
 
     def _end_of_sync(self) -> None:
@@ -479,11 +480,11 @@ class Group:
         return error
 
     def _note_subscriptions(self) -> None:
-        self.subscribed = subscribed_topics(self.roster, self.protocol_name)
+        self.subscribed = subscribed_topics(self.roster)
 
     def _store(self, assignments: Mapping[str, bytes]) -> None:
         self._revision += 1
-        self._snapshot = snapshot_of(self, assignments)
+        self._snapshot = snapshot_of(self.roster, self.generation, self.state_since_ms, assignments)
 
     def _move(self, state: GroupState) -> None:
         assert self.state in MAY_FOLLOW[state], (self.state, state)

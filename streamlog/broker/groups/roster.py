@@ -56,6 +56,8 @@ class Roster:
     def __init__(self) -> None:
         self.pending: set[str] = set()
         self.protocol_type: str | None = None
+        self.protocol_name: str | None = None
+        """What the members of the current generation agreed on."""
         self.leader_id: str | None = None
         self._members: dict[str, Member] = {}
         self._static: dict[str, str] = {}

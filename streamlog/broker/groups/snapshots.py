@@ -12,19 +12,19 @@ from streamlog.wire.errors import DecodeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamlog.broker.groups.group import Group
-
 CONSUMER = "consumer"
 """The protocol type whose metadata are subscriptions; of all others nothing is known."""
 
 
-def snapshot_of(group: Group, assignments: Mapping[str, bytes]) -> GroupSnapshot:
+def snapshot_of(
+    roster: Roster, generation: int, since_ms: int, assignments: Mapping[str, bytes]
+) -> GroupSnapshot:
     """Returns a group as it will be with these assignments; others keep what they have."""
     return GroupSnapshot(
-        generation=group.generation,
-        protocol_type=group.protocol_type,
-        protocol_name=group.protocol_name,
-        leader_id=group.roster.leader_id,
+        generation=generation,
+        protocol_type=roster.protocol_type,
+        protocol_name=roster.protocol_name,
+        leader_id=roster.leader_id,
         members=[
             MemberSnapshot(
                 member_id=member.member_id,
@@ -36,9 +36,9 @@ def snapshot_of(group: Group, assignments: Mapping[str, bytes]) -> GroupSnapshot
                 protocols=list(member.protocols.items()),
                 assignment=assignments.get(member.member_id, member.assignment),
             )
-            for member in group.roster
+            for member in roster
         ],
-        since_ms=group.state_since_ms,
+        since_ms=since_ms,
     )
 
 
@@ -58,18 +58,19 @@ def restore_members(roster: Roster, snapshot: GroupSnapshot) -> None:
         )
         roster.add(member, snapshot.protocol_type or "")
     roster.protocol_type = snapshot.protocol_type
+    roster.protocol_name = snapshot.protocol_name
     if snapshot.leader_id is not None and snapshot.leader_id in roster:
         roster.leader_id = snapshot.leader_id
 
 
-def subscribed_topics(roster: Roster, protocol_name: str | None) -> frozenset[str] | None:
+def subscribed_topics(roster: Roster) -> frozenset[str] | None:
     """Returns the topics that members read, or None if that cannot be known."""
     if roster.protocol_type != CONSUMER:
         return None
     topics: set[str] = set()
     for member in roster:
         try:
-            topics.update(decode_subscription(member.protocols[protocol_name or ""]).topics)
+            topics.update(decode_subscription(member.protocols[roster.protocol_name or ""]).topics)
         except (DecodeError, KeyError):
             return None  # metadata is the members' own business, nobody is to fail over it
     return frozenset(topics)

@@ -6,8 +6,9 @@ that holds the answer.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import partial
-from operator import eq, le
+from operator import attrgetter, eq, le
 from typing import TYPE_CHECKING
 
 from streamlog.broker.log.errors import CorruptSegmentError
@@ -20,26 +21,44 @@ from streamlog.records.codec import decode_batch
 from streamlog.records.errors import BatchTooLargeError, CorruptRecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from streamlog.broker.log.partition_log import PartitionLog
+    from streamlog.broker.log.flush import LogPosition
     from streamlog.broker.log.scan import ScannedBatch
     from streamlog.broker.log.segment import Segment
 
 
+_base_offset = attrgetter("base_offset")
+
+
 def slice_from(
-    log: PartitionLog, offset: int, bound: int, max_bytes: int, *, at_least_one: bool
+    segments: Sequence[Segment],
+    offset: int,
+    bound: int,
+    max_bytes: int,
+    known: Sequence[LogPosition],
+    *,
+    at_least_one: bool,
 ) -> LogSlice:
-    """Returns the batches from `offset` (log start <= offset < bound) in one segment."""
-    slot = log.segment_slot(offset)
-    segment, found = _first_batch(log, slot, offset)
-    is_behind = segment is not log.segments[-1]
+    """Returns the batches from `offset` on in one segment.
+
+    Args:
+        segments: The log, oldest first.
+        offset: Where to begin: at or above the log start, and below `bound`.
+        bound: The offset to stay below, at most the log end.
+        max_bytes: The most to give.
+        known: Where some bounds are; the log end is among them.
+        at_least_one: Whether the first batch is given even if it is larger than `max_bytes`.
+    """
+    segment, found = _first_batch(segments, offset)
+    active = segments[-1]
+    is_behind = segment is not active
     if found is None or found.header.base_offset >= bound:
         return LogSlice(file=None, position=0, size=0, start_offset=offset, is_behind=is_behind)
     start = found.position
     end = segment.size
-    if not is_behind or bound < log.segments[-1].base_offset:
-        end = log.position_of_bound(bound, segment)
+    if not is_behind or bound < active.base_offset:
+        end = _position_of_bound(segment, bound, known)
     available = end - start
     size = min(max_bytes, available)
     if found.header.size_bytes > size:
@@ -60,9 +79,14 @@ def slice_from(
     )
 
 
-def _first_batch(log: PartitionLog, slot: int, offset: int) -> tuple[Segment, ScannedBatch | None]:
-    """Finds the batch that holds an offset, or the next one in this segment or a later one."""
-    segments = log.segments
+def _slot_of(segments: Sequence[Segment], offset: int) -> int:
+    """Which segment holds an offset, counted from the oldest."""
+    return max(0, bisect_right(segments, offset, key=_base_offset) - 1)
+
+
+def _first_batch(segments: Sequence[Segment], offset: int) -> tuple[Segment, ScannedBatch | None]:
+    """Finds the batch that holds an offset, or the next one in its segment or a later one."""
+    slot = _slot_of(segments, offset)
     while True:
         segment = segments[slot]
         found = segment.locate(offset)
@@ -76,12 +100,20 @@ def _first_batch(log: PartitionLog, slot: int, offset: int) -> tuple[Segment, Sc
         slot += 1
 
 
+def _position_of_bound(segment: Segment, bound: int, known: Sequence[LogPosition]) -> int:
+    """Where in a segment the batches below `bound` end."""
+    for each in known:
+        if each.offset == bound and each.segment_base == segment.base_offset:
+            return each.position
+    found = segment.locate(bound)
+    return segment.size if found is None else found.position
+
+
 def offset_for_timestamp(
-    log: PartitionLog, timestamp_ms: int, bound: int
+    segments: Sequence[Segment], start: int, bound: int, timestamp_ms: int
 ) -> tuple[int, int] | None:
-    """Finds the first record at or after a time, from the log start to below `bound`."""
-    start = log.log_start_offset
-    for segment in log.segments[log.segment_slot(start) :]:
+    """Finds the first record at or after a time, from `start` to below `bound`."""
+    for segment in segments[_slot_of(segments, start) :]:
         if segment.largest_timestamp[0] < timestamp_ms:
             continue
         from_offset = max(start, segment.time_index.offset_below(timestamp_ms))
@@ -91,13 +123,12 @@ def offset_for_timestamp(
     return None
 
 
-def offset_of_max_timestamp(log: PartitionLog, bound: int) -> tuple[int, int] | None:
-    """Finds the first record with the largest timestamp, from the log start to below `bound`."""
-    start = log.log_start_offset
+def offset_of_max_timestamp(
+    segments: Sequence[Segment], start: int, bound: int
+) -> tuple[int, int] | None:
+    """Finds the first record with the largest timestamp, from `start` to below `bound`."""
     candidates = [
-        segment
-        for segment in log.segments[log.segment_slot(start) :]
-        if segment.base_offset < bound
+        segment for segment in segments[_slot_of(segments, start) :] if segment.base_offset < bound
     ]
     candidates.sort(key=lambda segment: -segment.largest_timestamp[0])  # stable: oldest first
     best: tuple[int, int] | None = None

@@ -18,12 +18,11 @@ opened again (`offline`); a full disk leaves no doubt and heals when there is sp
 
 from __future__ import annotations
 
-import bisect
 import errno
 import logging
 from typing import TYPE_CHECKING
 
-from streamlog.broker.log import lookup, retention
+from streamlog.broker.log import lookup
 from streamlog.broker.log.disk import DISK_FULL, write_file_atomically
 from streamlog.broker.log.errors import (
     AppendError,
@@ -34,6 +33,7 @@ from streamlog.broker.log.flush import FlushTicket, LogPosition, Unsynced
 from streamlog.broker.log.log_parts import AppendInfo, LogParts
 from streamlog.broker.log.log_slice import LogSlice
 from streamlog.broker.log.names import INDEX, LEADER_EPOCHS, SNAPSHOT, TIME_INDEX
+from streamlog.broker.log.retention import LogExtent, count_expired
 from streamlog.broker.log.rolling import must_roll
 from streamlog.broker.log.segment import Segment
 from streamlog.broker.log.snapshots import remove_snapshots, write_snapshot
@@ -80,18 +80,18 @@ class PartitionLog:
         """Called after each append."""
         self.on_high_watermark: Callable[[PartitionLog], None] = _ignore
         """Called when the high watermark moved, the log start moved or the log went offline."""
+        self._name = f"{topic}-{partition}"
         self._settled = parts.settled
         self._epochs_changed = False
         self._is_refusing = False
         """Whether the last append found no room; said once, not for each of its retries."""
         self._pool = pool
         self._segments = parts.segments
-        self._bases = [segment.base_offset for segment in parts.segments]
         self._unsynced = Unsynced()
         self._flushed = self._high = self._end()
 
     def __repr__(self) -> str:
-        return f"<PartitionLog {self.topic}-{self.partition} to {self.log_end_offset}>"
+        return f"<PartitionLog {self._name} to {self.log_end_offset}>"
 
     @property
     def high_watermark(self) -> int:
@@ -232,9 +232,10 @@ class PartitionLog:
         now_ms: int,
     ) -> None:
         try:
-            if must_roll(self, len(data), headers):
-                self._roll()
             active = self._segments[-1]
+            if must_roll(active, self.config, self._name, len(data), headers):
+                self._roll()
+                active = self._segments[-1]
             active.append(data, headers)
         except OSError as error:
             self._refuse(error)
@@ -253,7 +254,7 @@ class PartitionLog:
 
     def _refuse(self, error: OSError) -> None:
         """Tells a full disk, which heals, from one that failed, which does not."""
-        reason = f"{self.topic}-{self.partition} could not be written: {error}"
+        reason = f"{self._name} could not be written: {error}"
         if error.errno not in (*DISK_FULL, errno.EMFILE, errno.ENFILE):
             logger.critical("%s; nothing more is written to it until the server restarts", reason)
             self.fail(reason)
@@ -296,7 +297,6 @@ class PartitionLog:
             if error.errno not in DISK_FULL:
                 raise
         self._segments.append(fresh)
-        self._bases.append(offset)
         self._unsynced.files[fresh.log_path] = fresh.file
         self._unsynced.directory = self._unsynced.sealed = True
 
@@ -352,27 +352,16 @@ class PartitionLog:
         """
         if not self.log_start_offset <= offset <= self.log_end_offset:
             raise OffsetOutOfRangeError(
-                f"{self.topic}-{self.partition} holds offsets {self.log_start_offset} to "
+                f"{self._name} holds offsets {self.log_start_offset} to "
                 f"{self.log_end_offset}, not {offset}"
             )
         bound = self._high.offset if upper_bound is None else min(upper_bound, self.log_end_offset)
         if offset >= bound:
             return LogSlice(file=None, position=0, size=0, start_offset=offset)
-        return lookup.slice_from(self, offset, bound, max_bytes, at_least_one=at_least_one)
-
-    def segment_slot(self, offset: int) -> int:
-        """Returns which segment holds an offset, counted from the oldest."""
-        return max(0, bisect.bisect_right(self._bases, offset) - 1)
-
-    def position_of_bound(self, bound: int, segment: Segment) -> int:
-        """Returns where in a segment the batches below `bound` end."""
-        for known in (self._high, self._flushed):
-            if known.offset == bound and known.segment_base == segment.base_offset:
-                return known.position
-        if bound >= self.log_end_offset:
-            return segment.size
-        found = segment.locate(bound)
-        return segment.size if found is None else found.position
+        known = (self._high, self._flushed, self._end())
+        return lookup.slice_from(
+            self._segments, offset, bound, max_bytes, known, at_least_one=at_least_one
+        )
 
     def offset_for_timestamp(
         self, timestamp_ms: int, *, upper_bound: int | None = None
@@ -384,12 +373,14 @@ class PartitionLog:
             upper_bound: The offset to stay below; None is the high watermark.
         """
         bound = self._high.offset if upper_bound is None else upper_bound
-        return lookup.offset_for_timestamp(self, timestamp_ms, bound)
+        return lookup.offset_for_timestamp(
+            self._segments, self.log_start_offset, bound, timestamp_ms
+        )
 
     def offset_of_max_timestamp(self, *, upper_bound: int | None = None) -> tuple[int, int] | None:
         """Finds the first record that has the largest timestamp: (offset, timestamp), or None."""
         bound = self._high.offset if upper_bound is None else upper_bound
-        return lookup.offset_of_max_timestamp(self, bound)
+        return lookup.offset_of_max_timestamp(self._segments, self.log_start_offset, bound)
 
     def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
         """Returns (epoch, end offset): the largest known epoch at or below, and where it ended."""
@@ -421,7 +412,7 @@ class PartitionLog:
             offset = self.high_watermark
         if not 0 <= offset <= self.high_watermark:
             raise OffsetOutOfRangeError(
-                f"{self.topic}-{self.partition} can be deleted up to its high watermark "
+                f"{self._name} can be deleted up to its high watermark "
                 f"{self.high_watermark}, not {offset}"
             )
         if offset > self.log_start_offset:
@@ -435,7 +426,9 @@ class PartitionLog:
 
         Moves the log start. The caller writes it down, then calls `retire` on each segment.
         """
-        count = retention.count_expired(self, now_ms)
+        extent = LogExtent(self.log_start_offset, self.high_watermark, self.log_end_offset)
+        disk = self._pool.disk
+        count = count_expired(self._segments, extent, self.config, disk, now_ms)
         if count == 0:
             return []
         if count == len(self._segments):
@@ -443,8 +436,7 @@ class PartitionLog:
             self._roll()
         self._settled = False
         expired, self._segments = self._segments[:count], self._segments[count:]
-        del self._bases[:count]
-        start = self._bases[0]
+        start = self._segments[0].base_offset
         if start > self.log_start_offset:
             self.log_start_offset = start
             self._epochs_changed |= self.epochs.truncate_from_start(start)
@@ -470,7 +462,7 @@ class PartitionLog:
             unsynced.files[f"{active.log_path} index {len(unsynced.files)}"] = file
         snapshot = write_snapshot(disk, self.directory, self.log_end_offset, self.producers)
         unsynced.files[f"{active.log_path} snapshot"] = snapshot
-        remove_snapshots(disk, self.directory, below=self._bases[0])
+        remove_snapshots(disk, self.directory, below=self._segments[0].base_offset)
         if self._epochs_changed:
             self._write_epochs()
         unsynced.directory = self._settled = True

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from streamlog.processing.operators.held import HeldRecords
 from streamlog.processing.operators.operator import NOTHING, Operator, Side
+from streamlog.processing.repartition.position import NO_TIME
 from streamlog.processing.state.row_table import RowTable, time_name, time_of
-from streamlog.processing.worker.position import NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

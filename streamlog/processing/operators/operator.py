@@ -23,9 +23,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from streamlog.processing.repartition.position import NO_TIME
 from streamlog.processing.state.row_table import RowTable
 from streamlog.processing.subclassing import mypyc_attr
-from streamlog.processing.worker.position import NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

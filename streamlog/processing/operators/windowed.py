@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Final
 from streamlog.processing.dsl.moments import utc
 from streamlog.processing.dsl.windowed import Windowed
 from streamlog.processing.operators.specs import row_factory
+from streamlog.processing.repartition.position import NO_TIME
 from streamlog.processing.state.row_table import RowTable, time_name, time_of
-from streamlog.processing.worker.position import NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

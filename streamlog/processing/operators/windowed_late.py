@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from streamlog.processing.operators.operator import NOTHING, Operator
 from streamlog.processing.operators.windowed import Mark
+from streamlog.processing.repartition.position import NO_TIME
 from streamlog.processing.state.row_table import RowTable, time_name, time_of
 from streamlog.processing.windows.kinds import drained_through, last_moment
-from streamlog.processing.worker.position import NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from streamlog.processing.dsl.nodes import AsyncMapNode, OperatorNode, WindowNod
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streamlog.processing.plan.plan import Step, Tree
+    from streamlog.processing.plan.tree import Step, Tree
 
 
 def calls_of(trees: Sequence[Tree]) -> Tree | None:

@@ -27,9 +27,11 @@ from streamlog.processing.dsl.nodes import (
     parents_of,
 )
 from streamlog.processing.plan.asynchronous import calls_of
-from streamlog.processing.plan.check import check_graph, check_names, check_topics
+from streamlog.processing.plan.check import check_graph, check_names
+from streamlog.processing.plan.check_topics import check_topics
 from streamlog.processing.plan.homes import Homes
-from streamlog.processing.plan.plan import Plan, Step, SubTopologyPlan, Tree, Write
+from streamlog.processing.plan.plan import Plan, SubTopologyPlan, Write
+from streamlog.processing.plan.tree import Step, Tree
 from streamlog.processing.plan.unread import is_unread
 
 if TYPE_CHECKING:

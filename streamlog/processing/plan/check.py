@@ -1,4 +1,4 @@
-"""What a plan refuses: streams that go nowhere, names that collide, types that are not known."""
+"""What a graph is refused for: streams that go nowhere, names that collide, unknown types."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from streamlog.processing.dsl.graph import Graph
     from streamlog.processing.location import Location
-    from streamlog.processing.plan.plan import Plan
 
 
 def check_graph(
@@ -59,11 +58,6 @@ def check_graph(
         )
 
 
-def _inputs(graph: Graph) -> dict[str, SourceNode | TableNode]:
-    """The inputs by topic; a stream and a global table may be of one."""
-    return {node.topic: node for node in graph.nodes if isinstance(node, SourceNode | TableNode)}
-
-
 def _check_inputs(graph: Graph, location: Location) -> None:
     first: dict[tuple[type, str], SourceNode | TableNode] = {}
     for node in graph.nodes:
@@ -75,68 +69,6 @@ def _check_inputs(graph: Graph, location: Location) -> None:
                     hint="Use one parameter twice: each verb on it begins another branch",
                     at=location,
                 )
-
-
-def check_topics(plan: Plan, graph: Graph, location: Location) -> None:
-    """Refuses a topic that is used for two things, of which one would spoil the other."""
-    inputs = _inputs(graph)
-    internal = {
-        topic: f"the pipeline keeps {what} there"
-        for sub in plan.sub_topologies
-        for topic, what in (
-            (sub.changelog_topic, "its state"),
-            *((topic, "what it repartitions") for topic in sub.repartition_topics),
-        )
-    } | dict.fromkeys(plan.dead_letter_topics, "its dead letters go there")
-    for topic, reason in internal.items():
-        if topic in inputs:
-            raise plan_error(
-                f"input {inputs[topic].name} reads topic {topic}, but {reason}",
-                hint="Read it in another pipeline, or name another topic",
-                at=location,
-            )
-    outputs: dict[str, ToNode] = {}
-    for node in graph.nodes:
-        if isinstance(node, ToNode):
-            _check_output(node, inputs, internal, outputs.setdefault(node.topic, node))
-
-
-def _check_output(
-    node: ToNode,
-    inputs: Mapping[str, SourceNode | TableNode],
-    internal: Mapping[str, str],
-    first: ToNode,
-) -> None:
-    """Refuses an output that reads itself, is something else, or is declared twice in two ways."""
-    if node.topic in inputs:
-        loop = "each record would come round for ever"
-        if isinstance(inputs[node.topic], TableNode):
-            loop = "a record would meet what others have written by chance"
-        raise plan_error(
-            f"topic {node.topic} is read and written: {loop}",
-            hint="Write to another topic",
-            at=node.location,
-        )
-    if node.topic in internal:
-        raise plan_error(
-            f"records go to topic {node.topic}, but {internal[node.topic]}",
-            hint="Write to another topic",
-            at=node.location,
-        )
-    if node.compacted != first.compacted:
-        raise plan_error(
-            f"topic {node.topic} gets a stream and a table, here and at {first.location}: of the "
-            "stream too, only the newest record of each key would be kept",
-            hint="Write to two topics, or write the table's rows as a stream: table.stream().to(…)",
-            at=node.location,
-        )
-    if None not in (node.partitions, first.partitions) and node.partitions != first.partitions:
-        raise plan_error(
-            f"topic {node.topic} is to have {node.partitions} partitions here and "
-            f"{first.partitions} at {first.location}",
-            hint="Say one number, in one of the two places",
-            at=node.location,
-        )
 
 
 def check_cut_type(cut: KeyByNode | MergeNode | OperatorNode) -> None:

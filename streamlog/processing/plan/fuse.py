@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from streamlog.processing.dsl.nodes import Node
-    from streamlog.processing.plan.plan import Step, Tree
     from streamlog.processing.plan.surroundings import Surroundings
-    from streamlog.processing.worker.outbox import Collector
+    from streamlog.processing.plan.tree import Step, Tree
+    from streamlog.processing.repartition.outbox import Collector
 
 INDENT_MAX: Final = 90
 """Python takes 100 levels of indentation."""

@@ -35,17 +35,17 @@ from streamlog.processing.operators.calls import Call
 from streamlog.processing.operators.event_time import milliseconds_of
 from streamlog.processing.operators.operator import Side
 from streamlog.processing.operators.plain import encode_plain
+from streamlog.processing.repartition.outbox import Collector
+from streamlog.processing.repartition.position import NO_TIME
+from streamlog.processing.repartition.writers import LATE
 from streamlog.processing.state.count_rows import CountRows
-from streamlog.processing.worker.outbox import Collector
-from streamlog.processing.worker.position import NO_TIME
-from streamlog.processing.worker.writers import LATE
 from streamlog.serde.formats import encode_msgpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streamlog.processing.plan.plan import Step
     from streamlog.processing.plan.surroundings import Surroundings
+    from streamlog.processing.plan.tree import Step
 
 TIMESTAMP: Final = "timestamps[i]"
 """The timestamp of the tree's own record."""

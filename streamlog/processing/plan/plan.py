@@ -1,15 +1,9 @@
 """A pipeline's plan: the sub-topologies it is cut into, and the topics between them.
 
 A sub-topology is everything that happens to a record of one topic without passing another topic.
-Sources that meet in a join are read together, by one sub-topology. Its tasks, one for each
-partition of what it reads, run anywhere, apart from each other. Its steps form
-trees: one that begins where records come in, and one behind each step that acts as time passes, for
-example when a window closes. What such a step puts out at once, because a record came, runs through
-the same steps inside the tree of that record.
-
-Time lags behind steps that wait: a window's results come out `grace` after its end. The lag of a
-tree is the sum of the lags on the way to it; stream time less the lag is what a later step may rely
-on. Where trees with different lags write one topic, the largest holds.
+Sources that meet in a join by event time are read together, by one sub-topology. Its tasks, one for
+each partition of what it reads, run anywhere, apart from each other. Its steps form trees (see
+`tree`). Where trees with different lags write one topic, the largest holds.
 
 A plan knows no partition counts: those belong to a cluster, and come in with `topic_specs`.
 """
@@ -36,40 +30,11 @@ from streamlog.processing.plan.unread import is_unread
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamlog.processing.dsl.nodes import AsyncMapNode, Node, StatefulNode, TableNode
+    from streamlog.processing.dsl.nodes import AsyncMapNode, StatefulNode, TableNode
     from streamlog.processing.dsl.options import PipelineOptions
     from streamlog.processing.errors import PlanError
     from streamlog.processing.failures.policy import FailurePolicy
-    from streamlog.processing.plan.homes import Entry
-    from streamlog.processing.worker.writers import Clock
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One node in a tree, with what follows it there."""
-
-    node: Node
-    children: tuple[Step, ...]
-    topic: str | None = None
-    """The repartition topic that records are written to here."""
-    port: int = 0
-    """Of an operator: which of its inputs this is; -1: the record says so itself."""
-    lag_ms: int = 0
-    """How far what leaves the step may be behind the time of what enters it."""
-    shown: bool = True
-    """Of a `peek`: whether its function is called here, and not upstream already."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tree:
-    """The steps that follow a root in one go."""
-
-    root: Entry | StatefulNode
-    steps: tuple[Step, ...]
-    lag_ms: int
-    """How far stream time has to be ahead for what leaves the root."""
-    clock: Clock | None = None
-    """When the root is told of time: how far behind the task's, and in which steps."""
+    from streamlog.processing.plan.tree import Tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

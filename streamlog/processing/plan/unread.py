@@ -12,7 +12,7 @@ from streamlog.processing.dsl.nodes import KeyByNode, MergeNode, OperatorNode, W
 from streamlog.processing.operators.specs import looks_at_values
 
 if TYPE_CHECKING:
-    from streamlog.processing.plan.plan import Step, Tree
+    from streamlog.processing.plan.tree import Step, Tree
 
 
 def is_unread(tree: Tree) -> bool:

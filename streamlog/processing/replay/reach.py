@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from streamlog.processing.dsl.nodes import Node, StatefulNode
-    from streamlog.processing.plan.plan import Plan, Step, SubTopologyPlan, Tree
+    from streamlog.processing.plan.plan import Plan, SubTopologyPlan
+    from streamlog.processing.plan.tree import Step, Tree
     from streamlog.processing.state.meta import TaskMeta
 
 TaskEnds = dict[str, list["TaskMeta"]]

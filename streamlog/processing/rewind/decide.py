@@ -4,8 +4,8 @@ Sources go first, by the target. What is behind a repartition topic follows:
 
 * **A cut.** A task that goes back to a checkpoint will write anew everything that its inputs behind
   it cause. `cut_of` is the first sequence of that. What it had written from there on is withdrawn:
-  its readers will leave it out when they come to it (see `worker.withdrawn`), and what they read
-  before the cut stays as it was.
+  its readers will leave it out when they come to it (see `repartition.withdrawn`), and what they
+  read before the cut stays as it was.
 * **No reader is ahead of a cut.** A reader goes back to its newest checkpoint that has seen nothing
   of any of its writers, neither record nor marker, at or behind the cut.
 
@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamlog.processing.repartition.position import DRAIN_INDEX, INDEX_BITS, writer_id
 from streamlog.processing.rewind.target import Back, ClockTime, Edge, EventTime
 from streamlog.processing.state.kept import KeptCheckpoint
 from streamlog.processing.state.lineage import rewound_meta
 from streamlog.processing.state.meta import NO_SEQUENCE, TaskMeta, WriterMeta
-from streamlog.processing.worker.position import DRAIN_INDEX, INDEX_BITS, writer_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

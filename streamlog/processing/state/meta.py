@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 NO_SEQUENCE: Final = -(2**62)
-"""Below all sequences of `worker.position`."""
+"""Below all sequences of `repartition.position`."""
 
 Withdrawal: TypeAlias = tuple[int, int]
 """Epoch, sequence: what owners up to this epoch wrote from this sequence on does not count."""
@@ -59,7 +59,7 @@ class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):
     decided: tuple[int, int] = (0, 0)
     """Decisions at the position that had their effect, and the number of their next output."""
     shifts: dict[str, int] = {}
-    """By topic that it writes: by how much its sequences are shifted; see `worker.position`."""
+    """By topic that it writes: how far its sequences are shifted; see `repartition.position`."""
     drained: bool = False
     writers: tuple[WriterMeta, ...] = ()
     closed_through: dict[str, int] = {}

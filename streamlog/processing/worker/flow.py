@@ -21,14 +21,14 @@ from streamlog.processing.operators.operator import OperatorContext
 from streamlog.processing.operators.specs import row_factory
 from streamlog.processing.plan.fuse import fuse
 from streamlog.processing.plan.surroundings import Surroundings
+from streamlog.processing.repartition.outbox import Outbox, TooManyOutputsError
+from streamlog.processing.repartition.position import NO_TIME, writer_id
+from streamlog.processing.repartition.writers import assign, boundary, next_break
 from streamlog.processing.state.count_rows import CountRows, only_counts
 from streamlog.processing.state.keys import store_id
 from streamlog.processing.state.rows import WindowRows
 from streamlog.processing.worker.batch import Batch
 from streamlog.processing.worker.merged import MergedColumns
-from streamlog.processing.worker.outbox import Outbox, TooManyOutputsError
-from streamlog.processing.worker.position import NO_TIME, writer_id
-from streamlog.processing.worker.writers import assign, boundary, next_break
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     from streamlog.processing.operators.operator import Operator, Result
     from streamlog.processing.operators.tables import TableView
     from streamlog.processing.plan.fuse import Fused
-    from streamlog.processing.plan.plan import SubTopologyPlan, Tree
+    from streamlog.processing.plan.plan import SubTopologyPlan
+    from streamlog.processing.plan.tree import Tree
+    from streamlog.processing.repartition.writers import StepClock
     from streamlog.processing.state.row_table import RowTable
     from streamlog.processing.state.rows import Closed
     from streamlog.processing.state.store import TaskStore
-    from streamlog.processing.worker.writers import Clock
     from streamlog.records.columns import Columns
 
 
@@ -124,7 +125,7 @@ class Flow:
         self._timed = [
             Branch(tree, fuse(tree, f"{label}.{tree.root.name}", around)) for tree in sub.timed
         ]
-        self.clocks: list[Clock] = [
+        self.clocks: list[StepClock] = [
             each.tree.clock for each in self._timed if each.tree.clock is not None
         ]
         self._writes = {write.topic: write for write in sub.writes}

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from streamlog.processing.failures.desk import Desk
     from streamlog.processing.operators.calls import Answer, Call
+    from streamlog.processing.repartition.writers import Break
     from streamlog.processing.worker.batch import Batch
     from streamlog.processing.worker.flow import Failed, Flow
     from streamlog.processing.worker.reader import Reader
-    from streamlog.processing.worker.writers import Break
     from streamlog.records.columns import Columns
 
 

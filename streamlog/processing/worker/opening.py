@@ -11,9 +11,9 @@ from streamlog.processing.operators.event_time import (
     TIMESTAMP_MIN_MS,
     event_times,
 )
+from streamlog.processing.repartition.position import NO_TIME
 from streamlog.processing.worker.merge import Opened, running
 from streamlog.processing.worker.merged import Unread
-from streamlog.processing.worker.position import NO_TIME
 from streamlog.serde.errors import SerdeError
 
 if TYPE_CHECKING:

@@ -14,19 +14,20 @@ import msgspec
 from streamlog.processing.dsl.nodes import OperatorNode, SourceNode, SourcesNode
 from streamlog.processing.failures.dead_letters import read_return
 from streamlog.processing.plan.unread import is_unread
-from streamlog.processing.state.meta import WriterMeta
-from streamlog.processing.worker.batch import Batch
-from streamlog.processing.worker.merged import MergedColumns, Unread
-from streamlog.processing.worker.opening import Opener, undecodable
-from streamlog.processing.worker.position import NO_SEQUENCE, NO_TIME, writer_id
-from streamlog.processing.worker.withdrawn import still_withdrawn, without_withdrawn
-from streamlog.processing.worker.writers import (
+from streamlog.processing.repartition.position import NO_TIME, writer_id
+from streamlog.processing.repartition.withdrawn import without_withdrawn
+from streamlog.processing.repartition.writers import (
     ForeignRecordError,
     Writer,
     Writers,
     advance,
     read_position,
 )
+from streamlog.processing.state.lineage import still_withdrawn
+from streamlog.processing.state.meta import NO_SEQUENCE, WriterMeta
+from streamlog.processing.worker.batch import Batch
+from streamlog.processing.worker.merged import MergedColumns, Unread
+from streamlog.processing.worker.opening import Opener, undecodable
 from streamlog.serde.formats import msgpack_decoder
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from streamlog.processing.errors import UndecodableFailure
     from streamlog.processing.plan.homes import Cut
     from streamlog.processing.plan.plan import SubTopologyPlan
+    from streamlog.processing.repartition.writers import Break, StepClock
     from streamlog.processing.state.meta import TaskMeta
-    from streamlog.processing.worker.writers import Break, Clock
     from streamlog.records.columns import Columns
 
 
@@ -57,7 +58,7 @@ class Reader(Protocol):
     def move_time(self, time: int) -> int:
         """Moves time on without a record; returns where it is."""
 
-    def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
+    def admit(self, columns: Columns, clocks: list[StepClock]) -> tuple[Batch, list[Break]]:
         """Returns the records that count, and where among them windows close."""
 
     def snapshot(self) -> object:
@@ -99,7 +100,7 @@ class SourceReader:
         self.time = max(self.time, time)
         return self.time
 
-    def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
+    def admit(self, columns: Columns, clocks: list[StepClock]) -> tuple[Batch, list[Break]]:
         """Returns all records, and where among them windows close."""
         values, timestamps = self._opener.open(columns)
         times, breaks = advance(timestamps, columns.offsets, self.time, clocks)
@@ -143,7 +144,7 @@ class MergedReader:
         self.time = max(self.time, time)
         return self.time
 
-    def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
+    def admit(self, columns: Columns, clocks: list[StepClock]) -> tuple[Batch, list[Break]]:
         """Returns all records, and where among them windows close.
 
         Lateness is judged by the time of a record's own input; that is behind the task's time only
@@ -232,7 +233,7 @@ class RepartitionReader:
         """Its writers alone move time."""
         raise AssertionError(f"time was decided to be {time} behind a repartition topic")
 
-    def admit(self, columns: Columns, clocks: list[Clock]) -> tuple[Batch, list[Break]]:
+    def admit(self, columns: Columns, clocks: list[StepClock]) -> tuple[Batch, list[Break]]:
         """Returns the records that count, and where among them windows close."""
         if self._withdrawn:
             columns = without_withdrawn(columns, self._withdrawn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streamlog.processing.worker.position import NO_TIME
+from streamlog.processing.repartition.position import NO_TIME
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -25,6 +25,13 @@ from streamlog.processing.dsl.options import PipelineOptions
 from streamlog.processing.failures.desk import Desk
 from streamlog.processing.failures.returned import returned_among
 from streamlog.processing.operators.tables import TableView as TableView  # noqa: TC001
+from streamlog.processing.repartition.position import (
+    DRAIN_MARKER,
+    IDLE_MARKER,
+    NO_TIME,
+    TIME_MARKER,
+    writer_id,
+)
 from streamlog.processing.worker.changelog import checkpoint_records
 from streamlog.processing.worker.decisions import TIME, WALL, Decisions
 from streamlog.processing.worker.flow import Flow
@@ -32,13 +39,6 @@ from streamlog.processing.worker.inputs import open_inputs
 from streamlog.processing.worker.intake import Intake
 from streamlog.processing.worker.note import Note, format_note
 from streamlog.processing.worker.placement import TaskName
-from streamlog.processing.worker.position import (
-    DRAIN_MARKER,
-    IDLE_MARKER,
-    NO_TIME,
-    TIME_MARKER,
-    writer_id,
-)
 from streamlog.processing.worker.reader import open_reader, writer_metas
 from streamlog.processing.worker.silence import Silence
 from streamlog.processing.worker.task_values import Checkpoint, OutputBatch, TaskStatistics
@@ -49,11 +49,11 @@ if TYPE_CHECKING:
     from streamlog.processing.failures.ledger import Ledger
     from streamlog.processing.operators.calls import Answer, Call
     from streamlog.processing.plan.plan import SubTopologyPlan
+    from streamlog.processing.repartition.writers import Break
     from streamlog.processing.state.meta import TaskMeta
     from streamlog.processing.state.rows import Change
     from streamlog.processing.state.store import TaskStore
     from streamlog.processing.worker.intake import Prepared
-    from streamlog.processing.worker.writers import Break
     from streamlog.records.columns import Columns
 
 CHUNK_CALLS = 8

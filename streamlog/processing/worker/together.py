@@ -6,12 +6,12 @@ import logging
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from streamlog.processing.repartition.position import NO_TIME
 from streamlog.processing.state.meta import InputMeta
 from streamlog.processing.worker.decisions import AWAKE, IDLE
 from streamlog.processing.worker.merge import Merge
 from streamlog.processing.worker.opening import Opener
 from streamlog.processing.worker.partitioning import Partitioning
-from streamlog.processing.worker.position import NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

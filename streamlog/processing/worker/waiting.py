@@ -15,7 +15,7 @@ import trio
 from streamlog.client.config import ConsumerConfig
 from streamlog.client.consumer.consumer import open_consumer
 from streamlog.client.errors import OffsetOutOfRangeError
-from streamlog.processing.worker.position import MARKER_HEADER
+from streamlog.processing.repartition.position import MARKER_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

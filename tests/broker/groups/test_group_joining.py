@@ -469,7 +469,7 @@ def test_a_static_member_that_changes_the_protocol_starts_a_rebalance() -> None:
     tickets = [h.join(instance=each, version=5, protocols=AB) for each in "ij"]
     h.wait(0)
     h.sync_all([h.joined(ticket).member_id for ticket in tickets])
-    assert h.group.protocol_name == "a"
+    assert h.group.roster.protocol_name == "a"
     ticket = h.join(instance="j", version=9, protocols=B)
     assert h.is_parked(ticket)
     assert h.state == "PreparingRebalance"

@@ -71,6 +71,7 @@ class Partition:
     recovery_point: int = 0
     log_start_offset: int = 0
     files_max: int = 256
+    number: int = 0
     report: Recovered | None = None
 
     def create(self) -> PartitionLog:
@@ -92,7 +93,7 @@ class Partition:
     def _opening(self, *, clean: bool) -> Opening:
         return Opening(
             topic="orders",
-            partition=0,
+            partition=self.number,
             directory=self.directory,
             config=self.config,
             clean=clean,

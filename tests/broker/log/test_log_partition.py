@@ -192,9 +192,8 @@ def test_a_segment_rolls_when_its_records_span_too_long_a_time() -> None:
 def test_jitter_spreads_the_rolls_of_partitions() -> None:
     config = LogConfig(segment_ms=1000, segment_jitter_ms=900)
     rolls = set()
-    for partition in range(8):
-        log = Partition(config=config).create()
-        log.partition = partition
+    for number in range(8):
+        log = Partition(config=config, number=number).create()
         for time in range(0, 1002, 50):
             log.append(batch_of(b"v", timestamps=[time]), now_ms=NOW_MS)
         rolls.add(log.segments[-1].base_offset)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sortedcontainers import SortedDict
 
 from streamlog.processing.operators.operator import OperatorContext
+from streamlog.processing.repartition.position import NO_TIME
 from streamlog.processing.state.keys import store_id
-from streamlog.processing.worker.position import NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

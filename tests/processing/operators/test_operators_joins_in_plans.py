@@ -23,7 +23,7 @@ from streamlog import Pipeline, Stream, Table, pipeline
 from streamlog.processing.operators.as_of_next import AsOfNextSpec
 from streamlog.processing.operators.interval_join import IntervalJoinSpec
 from streamlog.processing.operators.versioned_join import VersionedJoinSpec
-from streamlog.processing.worker.position import writer_id
+from streamlog.processing.repartition.position import writer_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,7 +10,8 @@ from msgspec import Struct
 from streamlog import GlobalTable, Pipeline, Stream, count, pipeline, sum_, tumbling
 
 if TYPE_CHECKING:
-    from streamlog.processing.plan.plan import Step, SubTopologyPlan
+    from streamlog.processing.plan.plan import SubTopologyPlan
+    from streamlog.processing.plan.tree import Step
 
 
 class Event(Struct):

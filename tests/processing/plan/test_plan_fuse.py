@@ -12,8 +12,8 @@ from msgspec import Struct
 from streamlog import Stream, pipeline, sum_, tumbling
 from streamlog.processing.plan.fuse import fuse
 from streamlog.processing.plan.surroundings import Surroundings
+from streamlog.processing.repartition.writers import LATE
 from streamlog.processing.worker.batch import Batch
-from streamlog.processing.worker.writers import LATE
 
 if TYPE_CHECKING:
     from streamlog.processing.dsl.pipeline import Pipeline

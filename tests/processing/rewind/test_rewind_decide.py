@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from streamlog import Output, Stream, count, pipeline, tumbling
 from streamlog.errors import UsageError
+from streamlog.processing.repartition.position import DRAIN_INDEX, INDEX_BITS
 from streamlog.processing.rewind.decide import (
     EVERYTHING,
     TaskPast,
@@ -27,7 +28,6 @@ from streamlog.processing.rewind.target import Back, ClockTime, Edge, EventTime
 from streamlog.processing.state.kept import KeptCheckpoint
 from streamlog.processing.state.meta import TaskMeta, WriterMeta
 from streamlog.processing.worker.placement import TaskName
-from streamlog.processing.worker.position import DRAIN_INDEX, INDEX_BITS
 from streamlog.testing import Driver, drive
 
 SOURCE, READER = TaskName("events", 0), TaskName("by-key", 0)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from streamlog import Output, Stream, pipeline, tumbling
-from streamlog.processing.worker.position import BLOCK, DRAIN_INDEX
+from streamlog.processing.repartition.position import BLOCK, DRAIN_INDEX
 from streamlog.testing import Driver, drive
 
 WINDOWS = BLOCK - DRAIN_INDEX + 20_000

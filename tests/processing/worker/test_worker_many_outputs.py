@@ -9,7 +9,7 @@ import pytest
 from msgspec import Struct
 
 from streamlog import Output, Stream, Windowed, count, pipeline, tumbling
-from streamlog.processing.worker import outbox, withdrawn, writers
+from streamlog.processing.repartition import outbox, withdrawn, writers
 from streamlog.testing import Driver, drive
 from streamlog.testing.memory_worker import STEPS, CheckpointStep
 

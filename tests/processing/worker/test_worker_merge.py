@@ -7,6 +7,7 @@ from typing import TypeAlias
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamlog.processing.repartition.position import NO_TIME
 from streamlog.processing.worker.merge import (
     BYTES_WAITING_MAX,
     RECORDS_WAITING_MAX,
@@ -14,7 +15,6 @@ from streamlog.processing.worker.merge import (
     Opened,
     running,
 )
-from streamlog.processing.worker.position import NO_TIME
 from streamlog.records.columns import Columns
 
 Logs: TypeAlias = list[list[int]]

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from streamlog import Output, Stream, pipeline, tumbling
-from streamlog.processing.worker.position import NO_TIME
+from streamlog.processing.repartition.position import NO_TIME
 from streamlog.processing.worker.silence import Silence, Verdict
 from streamlog.testing import drive
 from streamlog.testing.memory_worker import STEPS, CheckpointStep

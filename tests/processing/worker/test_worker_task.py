@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from streamlog import Stream, count, pipeline, sum_, tumbling
 from streamlog.processing.errors import FunctionFailure
+from streamlog.processing.repartition.position import DRAIN_INDEX, HEADER, MARKER, POSITION
 from streamlog.processing.state.store import open_task_store
 from streamlog.processing.worker.note import parse_note
 from streamlog.processing.worker.placement import TaskName
-from streamlog.processing.worker.position import DRAIN_INDEX, HEADER, MARKER, POSITION
 from streamlog.processing.worker.task import Task
 from streamlog.records.columns import Columns
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamlog.processing.worker.position import (
+from streamlog.processing.repartition.position import (
     DRAIN_MARKER,
     HEADER,
     IDLE_MARKER,
@@ -16,13 +16,13 @@ from streamlog.processing.worker.position import (
     POSITION,
     TIME_MARKER,
 )
-from streamlog.processing.worker.writers import (
+from streamlog.processing.repartition.writers import (
     LATE,
     WAKING_MARKERS,
     Admitted,
     Break,
-    Clock,
     ForeignRecordError,
+    StepClock,
     Writer,
     Writers,
     advance,
@@ -34,7 +34,7 @@ from streamlog.processing.worker.writers import (
 if TYPE_CHECKING:
     from streamlog.records.columns import Headers
 
-CLOCKS: list[Clock] = [(5, 10)]
+CLOCKS: list[StepClock] = [(5, 10)]
 """One step: windows of 10 ms, grace 5 ms."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamlog.processing.worker.position import (
+from streamlog.processing.repartition.position import (
     DRAIN_INDEX,
     DRAIN_MARKER,
     HEADER,
@@ -12,7 +12,8 @@ from streamlog.processing.worker.position import (
     POSITION,
     TIME_MARKER,
 )
-from streamlog.processing.worker.withdrawn import still_withdrawn, without_withdrawn
+from streamlog.processing.repartition.withdrawn import without_withdrawn
+from streamlog.processing.state.lineage import still_withdrawn
 from streamlog.records.columns import Columns, Headers
 
 

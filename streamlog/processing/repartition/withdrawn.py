@@ -15,8 +15,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from streamlog.processing.state.lineage import still_withdrawn as still_withdrawn
-from streamlog.processing.worker.position import BLOCK, HEADER, MARKER_HEADER, TIME_MARKER
+from streamlog.processing.repartition.position import BLOCK, HEADER, MARKER_HEADER, TIME_MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

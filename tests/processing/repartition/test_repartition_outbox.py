@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamlog.processing.worker.outbox import Collector, Outbox, TooManyOutputsError
-from streamlog.processing.worker.position import (
+from streamlog.processing.repartition.outbox import Collector, Outbox, TooManyOutputsError
+from streamlog.processing.repartition.position import (
     BLOCK,
     DRAIN_INDEX,
     DRAIN_MARKER,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from streamlog.processing.worker.position import (
+from streamlog.processing.repartition.position import (
     DRAIN_INDEX,
     HEADER,
     INDEX_BITS,

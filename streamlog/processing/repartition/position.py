@@ -31,8 +31,6 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from streamlog.processing.state.meta import NO_SEQUENCE as NO_SEQUENCE
-
 HEADER: Final = "streamlog"
 MARKER_HEADER: Final = "streamlog.marker"
 

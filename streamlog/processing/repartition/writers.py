@@ -25,7 +25,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from streamlog.processing.worker.position import (
+from streamlog.processing.repartition.position import (
     BLOCK,
     DRAIN_MARKER,
     HEADER,
@@ -33,7 +33,6 @@ from streamlog.processing.worker.position import (
     MARKER,
     MARKER_HEADER,
     MARKER_SIZE,
-    NO_SEQUENCE,
     NO_TIME,
     POSITION,
     POSITION_SIZE,
@@ -41,6 +40,7 @@ from streamlog.processing.worker.position import (
     TIMED_POSITION,
     TIMED_POSITION_SIZE,
 )
+from streamlog.processing.state.meta import NO_SEQUENCE
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -55,7 +55,7 @@ LATE: Final = NO_TIME
 
 _unpack: Final = POSITION.unpack
 
-Clock: TypeAlias = tuple[int, int]
+StepClock: TypeAlias = tuple[int, int]
 """Of one windowed step: how far its closing lags behind time (all graces on the way), its size."""
 
 
@@ -186,7 +186,7 @@ class Writers:
         headers: list[Headers],
         offsets: list[int],
         first: int,
-        clocks: list[Clock],
+        clocks: list[StepClock],
     ) -> Admitted:
         """Decides what counts of a chunk from index `first` on, and where windows close.
 
@@ -242,7 +242,7 @@ class Writers:
         return admitted
 
     def _admit_plain(
-        self, positions: tuple[int, ...], offsets: list[int], clocks: list[Clock]
+        self, positions: tuple[int, ...], offsets: list[int], clocks: list[StepClock]
     ) -> Admitted:
         """As `admit`, if no record is a marker or has a time of its own."""
         admitted = Admitted()
@@ -375,7 +375,7 @@ def read_position(headers: Headers, index: int) -> tuple[int, int, int, int, int
 
 
 def advance(
-    timestamps: list[int], offsets: list[int], time: int, clocks: list[Clock]
+    timestamps: list[int], offsets: list[int], time: int, clocks: list[StepClock]
 ) -> tuple[list[int], list[Break]]:
     """Lets time pass in a source partition; returns it at each record, and where windows close."""
     times: list[int] = []
@@ -392,7 +392,7 @@ def advance(
     return times, breaks
 
 
-def next_break(time: int, clocks: list[Clock]) -> int:
+def next_break(time: int, clocks: list[StepClock]) -> int:
     """Returns the first time after `time` at which a window may close."""
     nearest = FOREVER
     for lag, size in clocks:
