@@ -55,6 +55,7 @@ class MemoryWorker:
         self._tasks: dict[TaskName, Task] = {}
         self._ledgers: dict[TaskName, Ledger] = {}
         self._changelog_next: dict[TaskName, int] = {}
+        self._now_ms = 0
         self._stores: dict[TaskName, TaskStore] = {}
         """Of the tasks that run, or have run."""
 
@@ -206,6 +207,7 @@ class MemoryWorker:
 
     def tick(self, name: TaskName, now_ms: int) -> None:
         """Shows a task the wall clock."""
+        self._now_ms = now_ms
         self.look(name, now_ms, patient=True)
         task = self.task(name)
         task.tick(now_ms, caught_up=not self.lag(name) and not task.has_waiting)
@@ -229,6 +231,7 @@ class MemoryWorker:
             raise UsageError(f"{until!r} is no step of a checkpoint; there are {', '.join(STEPS)}")
         task = self.task(name)
         sub = self._subs[name.sub_topology]
+        self.look(name, self._now_ms, patient=True)
         task.emit_markers()
         self.send_outputs(name)
         if until == "outputs":

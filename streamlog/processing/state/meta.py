@@ -39,7 +39,9 @@ class InputMeta(msgspec.Struct, array_like=True, frozen=True):
     """How far a task that reads several sources has come with one of them."""
 
     stream_time_ms: int | None
-    idle: bool
+    idle: bool = False
+    pass_until: int = 0
+    """If it is idle: up to which count the others may go without it."""
 
 
 class TaskMeta(msgspec.Struct, kw_only=True, frozen=True):

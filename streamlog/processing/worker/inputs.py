@@ -50,6 +50,16 @@ class Inputs(Protocol):
     def metas(self) -> tuple[InputMeta, ...]:
         """Returns what a checkpoint has to hold of several inputs, beside positions and count."""
 
+    def committed(self, metas: Sequence[InputMeta]) -> None:
+        """A checkpoint that holds these is durable."""
+
+    def end(self) -> None:
+        """The next checkpoint is this owner's last."""
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """Whether records wait for a checkpoint."""
+
     def offer(self, key: Key, columns: Columns, next_offset: int) -> None:
         """Hands in a chunk."""
 
@@ -110,6 +120,17 @@ class Alone:
     def metas(self) -> tuple[InputMeta, ...]:
         """Returns nothing."""
         return ()
+
+    def committed(self, metas: Sequence[InputMeta]) -> None:
+        """There is nothing in it."""
+
+    def end(self) -> None:
+        """Whoever goes on does so at the position."""
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """Nothing waits here."""
+        return False
 
     def offer(self, key: Key, columns: Columns, next_offset: int) -> None:
         """Hands in a chunk; what is below the position is left out."""

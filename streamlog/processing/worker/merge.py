@@ -14,6 +14,11 @@ and what comes from it waits for another decision that says where in the order i
 If all were idle and one is heard again, all of them are waited for anew: sources fall silent
 together and wake up together.
 
+Whoever takes over after a crash has to take the same order as far as its predecessor may have come,
+and knows of no more than the last checkpoint. So each checkpoint says how far the others may pass
+an idle input by (`pass_until`, a count): up to there it is not heard whatever has come of it since,
+and there the question is asked anew.
+
 Places in this order are counted, and these counts are what a task knows as offsets: its decisions,
 the sequences of what it writes and the records that failed are known by them. A checkpoint holds
 the count, and for each input the next offset, its time and whether it is idle.
@@ -36,8 +41,9 @@ RECORDS_WAITING_MAX: Final = 20_000
 BYTES_WAITING_MAX: Final = 16 << 20
 """Of one input, beyond which no more of it is fetched for now."""
 
-State: TypeAlias = "list[tuple[int | None, int, bool]]"
-"""Of each input: the next offset, its time, and whether it is idle."""
+State: TypeAlias = "list[tuple[int | None, int, bool, int]]"
+"""Of each input: the next offset, its time, whether it is idle, and up to which count the others
+may pass it by."""
 
 
 class Opened:
@@ -84,16 +90,27 @@ class Input:
         end_time: Of what was handed in.
         end_offset: Behind what was handed in.
         idle: Whether nobody waits for it.
+        pass_until: If it is: up to which count the others may go without it.
         chunks: What waits, oldest first.
         at: The index of the next record in the first of them.
     """
 
-    __slots__ = ("at", "chunks", "end_offset", "end_time", "idle", "next_offset", "time")
+    __slots__ = (
+        "at",
+        "chunks",
+        "end_offset",
+        "end_time",
+        "idle",
+        "next_offset",
+        "pass_until",
+        "time",
+    )
 
-    def __init__(self, next_offset: int | None, time: int, idle: bool) -> None:
+    def __init__(self, next_offset: int | None, time: int, idle: bool, pass_until: int) -> None:
         self.next_offset = next_offset
         self.time: int = time
         self.idle: bool = idle
+        self.pass_until: int = pass_until
         self.end_offset = next_offset
         self.end_time: int = time
         self.chunks: list[Opened] = []
@@ -129,13 +146,13 @@ class Merge:
     __slots__ = ("_last", "count", "inputs")
 
     def __init__(self, state: State, count: int) -> None:
-        self.inputs: list[Input] = [Input(at, time, idle) for at, time, idle in state]
+        self.inputs: list[Input] = [Input(at, time, idle, until) for at, time, idle, until in state]
         self.count: int = count
         self._last: State = state
 
     def state(self) -> State:
         """Returns what a checkpoint has to hold, beside the count."""
-        return [(each.next_offset, each.time, each.idle) for each in self.inputs]
+        return [(each.next_offset, each.time, each.idle, each.pass_until) for each in self.inputs]
 
     def has_waiting(self) -> bool:
         """Whether any record waits, idle inputs' included."""
@@ -168,9 +185,10 @@ class Merge:
 
     # Silence.
 
-    def fall_idle(self, number: int) -> None:
-        """The others go on without an input from here on."""
+    def fall_idle(self, number: int, pass_until: int = FOREVER) -> None:
+        """The others go on without an input from here on, up to a count."""
         self.inputs[number].idle = True
+        self.inputs[number].pass_until = pass_until
 
     def wake(self, number: int) -> None:
         """An input is heard again from here on."""
@@ -183,19 +201,27 @@ class Merge:
         return all(each.idle for each in self.inputs)
 
     def holds_up(self, number: int) -> bool:
-        """Whether others wait for the next record of an input."""
+        """Whether others wait for the next record of an input, or for word that there is none."""
         mine = self.inputs[number]
-        if mine.idle or mine.chunks:
+        if mine.chunks if not mine.idle else self.count < mine.pass_until:
             return False
         return any(bool(each.chunks) and not each.idle for each in self.inputs)
 
     # Taking.
 
+    def passable(self) -> int:
+        """Returns up to which count idle inputs may be passed by."""
+        until = FOREVER
+        for each in self.inputs:
+            if each.idle and each.pass_until < until:
+                until = each.pass_until
+        return until
+
     def take(self, stop: int) -> MergedColumns | None:
         """Takes records as far as their order is known.
 
         Args:
-            stop: The count to go up to at most.
+            stop: The count to go up to at most; see `passable`.
 
         Returns:
             The records, or nothing if none can be taken now.
@@ -228,7 +254,7 @@ class Merge:
 
         What waits has to be read again.
         """
-        for number, (next_offset, time, _) in enumerate(self._last):
+        for number, (next_offset, time, _, _) in enumerate(self._last):
             self.inputs[number].next_offset = next_offset
             self.inputs[number].time = time
         for index in range(taken):

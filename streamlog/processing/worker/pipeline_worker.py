@@ -421,6 +421,8 @@ class PipelineWorker:
             self._leaving.update(ending)
             try:
                 if checkpoint:
+                    for running in ending.values():
+                        running.task.end()
                     await self._checkpoint(ending.values())
             except Exception as error:  # noqa: BLE001 (the group must be able to go on)
                 self.fail(error)

@@ -167,7 +167,11 @@ class Task:
 
     def wants_checkpoint(self) -> bool:
         """Whether a checkpoint is worth taking now, before its time."""
-        return self._intake.passed_poison
+        return self._intake.passed_poison or self._inputs.wants_checkpoint
+
+    def end(self) -> None:
+        """Nothing is processed behind the next checkpoint: the task goes to somebody else."""
+        self._inputs.end()
 
     # Records.
 
@@ -314,7 +318,8 @@ class Task:
             patient: Whether a silent source is waited for for a while.
         """
         self._assert_usable()
-        if not self._decisions.waiting:
+        # What was decided further on is gone by first.
+        if not self._decisions.waiting and self._decisions.next_position() is None:
             for decision in self._inputs.look(now_ms, at_end, patient=patient):
                 self._decisions.take(decision)
 
@@ -436,6 +441,7 @@ class Task:
         self._intake.passed_poison = False
         self._decisions.table.committed()
         self._decisions.committed()
+        self._inputs.committed(checkpoint.meta.inputs)
         self._pending = None
 
     def _meta(self) -> TaskMeta:

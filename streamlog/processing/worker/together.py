@@ -27,6 +27,11 @@ logger = logging.getLogger(__name__)
 
 RECORDS_AT_ONCE = 20_000
 """Taken in one go."""
+PASSED_MIN = 10_000
+PASSED_FACTOR = 4
+"""How many records may pass an idle input by behind a checkpoint: so many, or this many times what
+was taken since the checkpoint before. More would be slower to hear of it after a crash, fewer would
+have to wait for the next checkpoint."""
 
 
 class Together:
@@ -51,13 +56,24 @@ class Together:
         self.inputs = [(source.topic, partition) for source in root.sources]
         self._openers = [Opener(source, partition) for source in root.sources]
         known = {(topic, number): offset for topic, number, offset in meta.positions}
-        state = [(known.get(key), NO_TIME, False) for key in self.inputs]
-        if meta.inputs:
-            state = [
-                (at, NO_TIME if each.stream_time_ms is None else each.stream_time_ms, each.idle)
-                for (at, _, _), each in zip(state, meta.inputs, strict=True)
-            ]
-        self._merge = Merge(state, meta.count)
+        metas = meta.inputs or [InputMeta(None) for _ in self.inputs]
+        self._merge = Merge(
+            [
+                (
+                    known.get(key),
+                    NO_TIME if each.stream_time_ms is None else each.stream_time_ms,
+                    each.idle,
+                    each.pass_until,
+                )
+                for key, each in zip(self.inputs, metas, strict=True)
+            ],
+            meta.count,
+        )
+        self._count_before = meta.count
+        """At the last checkpoint."""
+        self._at_end: Mapping[tuple[str, int], bool] = {}
+        """Whether all of an input was handed in, by the last look."""
+        self._is_last = False
         topics = [source.topic for source in root.sources]
         self._partitioning = Partitioning(topics, partition, partition_count)
         self._taken: MergedColumns | None = None
@@ -97,8 +113,41 @@ class Together:
     def metas(self) -> tuple[InputMeta, ...]:
         """Returns what a checkpoint has to hold beside positions and count."""
         return tuple(
-            InputMeta(None if time == NO_TIME else time, idle)
-            for _, time, idle in self._merge.state()
+            InputMeta(
+                None if each.time == NO_TIME else each.time,
+                each.idle,
+                self._pass_until(number) if each.idle else 0,
+            )
+            for number, each in enumerate(self._merge.inputs)
+        )
+
+    def _pass_until(self, number: int) -> int:
+        """Up to which count an idle input may be passed by, once a checkpoint says so."""
+        each, count = self._merge.inputs[number], self._merge.count
+        if self._is_last:
+            return count
+        if each.chunks or not self._at_end.get(self.inputs[number]):
+            return each.pass_until
+        span = max(PASSED_MIN, PASSED_FACTOR * (count - self._count_before))
+        # Seldom enough that a task with nothing to do takes no checkpoints.
+        return each.pass_until if each.pass_until - count > span // 2 else count + span
+
+    def committed(self, metas: Sequence[InputMeta]) -> None:
+        """A checkpoint is durable, and what it says of idle inputs holds."""
+        self._count_before = self._merge.count
+        for each, meta in zip(self._merge.inputs, metas, strict=True):
+            each.pass_until = meta.pass_until
+
+    def end(self) -> None:
+        """Nothing is taken behind the next checkpoint; whoever goes on asks anew who is idle."""
+        self._is_last = True
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """Whether records wait for a checkpoint to say that they may pass an idle input by."""
+        return any(
+            each.idle and self._merge.holds_up(number)
+            for number, each in enumerate(self._merge.inputs)
         )
 
     def begin_at(self, offsets: Mapping[tuple[str, int], int]) -> None:
@@ -123,9 +172,12 @@ class Together:
         self._silent_since[number] = None
 
     def take(self, stop: int | None) -> tuple[MergedColumns, int] | None:
-        """Takes records in their order, up to a count; nothing if none can be taken now."""
+        """Takes records in their order, up to a count; nothing if none can be taken now.
+
+        With a decision ahead, what was decided before says whom to pass by.
+        """
         end = self._merge.count + RECORDS_AT_ONCE
-        self._taken = self._merge.take(end if stop is None else min(stop, end))
+        self._taken = self._merge.take(min(end, self._merge.passable() if stop is None else stop))
         return None if self._taken is None else (self._taken, self._merge.count)
 
     def give_back(self, position: int) -> None:
@@ -158,9 +210,12 @@ class Together:
             patient: Whether a silent input is waited for; else it has come to its end.
         """
         found: list[Decision] = []
+        self._at_end = at_end
         for number, (key, each) in enumerate(zip(self.inputs, self._merge.inputs, strict=True)):
             if each.idle:
-                if each.chunks:
+                # A predecessor has come no further than to the end of what there is, nor than this.
+                is_sure = self._is_read(at_end) or self._merge.count >= each.pass_until
+                if each.chunks and is_sure:
                     found.append((AWAKE, number))
                 continue
             if each.chunks or not at_end[key]:
@@ -174,10 +229,17 @@ class Together:
                 found.append((IDLE, number))
         return found
 
+    def _is_read(self, at_end: Mapping[tuple[str, int], bool]) -> bool:
+        """Whether everything was taken of all inputs that are not idle."""
+        return all(
+            each.idle or (at_end[key] and not each.chunks)
+            for key, each in zip(self.inputs, self._merge.inputs, strict=True)
+        )
+
     def decided(self, kind: int, number: int) -> None:
         """A decision acts."""
         if kind == IDLE:
-            self._merge.fall_idle(number)
+            self._merge.fall_idle(number, self._merge.count + PASSED_MIN)
         else:
             assert kind == AWAKE
             self._merge.wake(number)

@@ -34,7 +34,7 @@ def opened(moments: list[int], begin: int, stop: int, value: bytes = b"") -> Ope
 
 
 def fresh(count: int) -> Merge:
-    return Merge([(None, NO_TIME, False)] * count, 0)
+    return Merge([(None, NO_TIME, False, 0)] * count, 0)
 
 
 class Feeding:
@@ -164,10 +164,10 @@ def test_what_is_given_back_comes_again(logs: Logs, draw: st.DataObject) -> None
 
 
 def test_sources_that_fell_silent_together_are_all_waited_for_again() -> None:
-    merge = Merge([(4, 10, True), (2, 10, True)], 3)
+    merge = Merge([(4, 10, True, 0), (2, 10, True, 0)], 3)
     merge.wake(1)
     assert [each.idle for each in merge.inputs] == [False, False]
-    merge = Merge([(4, 10, True), (2, 10, True), (0, 10, False)], 3)
+    merge = Merge([(4, 10, True, 0), (2, 10, True, 0), (0, 10, False, 0)], 3)
     merge.wake(1)
     assert [each.idle for each in merge.inputs] == [True, False, False]
 
