@@ -12,7 +12,7 @@ PROCESSES ?= $(if $(findstring .py,$(ARGS)),0,auto)
 help:
 	@echo "make demo [ARGS=...]   set up .venv and run: streamlog demo ARGS"
 	@echo "make test [ARGS=...]   set up .venv and run the whole test suite, or what ARGS name"
-	@echo "make check             ruff, mypy --strict, import contracts, tests"
+	@echo "make check             ruff, mypy --strict, import contracts, documentation, tests"
 	@echo "make bench             the benchmarks, as ratios against their peers"
 	@echo "make docs              build the documentation site"
 
@@ -46,7 +46,7 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports
 
-check: lint types imports test
+check: lint types imports docs test
 
 bench: setup
 	$(BIN)/python tests/benchmarks $(ARGS)
