@@ -42,7 +42,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 PIPELINES = Path(__file__).parent.parent.parent / "pipelines"
 TABLES = ("planes", "weather", "flights")
-TOPICS = (*TABLES, "orders", "payments")
+TOPICS = (*TABLES, "orders", "payments", "sales", "prices")
 PARTITIONS = 2
 FIRST, MIDDLE, END = (datetime(2013, 1, day, tzinfo=UTC) for day in (1, 2, 3))
 SHOP_OPENS_MS = recomputed.milliseconds(FIRST)
@@ -54,6 +54,15 @@ sys.path.insert(0, {str(PIPELINES)!r})
 
 from departures import aircraft_trips, busiest_hours, delay_by_age, delay_by_wind, turnarounds
 from shop import settlements
+
+from streamlog import Stream, Table, pipeline
+
+
+@pipeline
+def takings(sales: Stream[dict], prices: Table[dict]):
+    # Two sources that are read together.
+    priced = sales.join(prices, lambda sale, price: sale | (price or {{}}), how="left", to=dict)
+    priced.to("takings")
 """
 DEPARTURES: dict[str, Callable[[datetime], dict[Any, Any]]] = {
     "delay_by_wind": recomputed.delay_by_wind,
@@ -63,8 +72,21 @@ DEPARTURES: dict[str, Callable[[datetime], dict[Any, Any]]] = {
     "delay_by_age": recomputed.delay_by_age,
 }
 MIDDLE_MS = dict.fromkeys(DEPARTURES, recomputed.milliseconds(MIDDLE)) | {
-    "settlements": SHOP_MIDDLE_MS
+    "settlements": SHOP_MIDDLE_MS,
+    "takings": SHOP_MIDDLE_MS,
 }
+
+
+def sale_records() -> Iterator[tuple[Sent, int | None]]:
+    """Prices that change and sales, each with the price of its time."""
+    prices: dict[bytes, int] = {}
+    for number in range(600):
+        at_ms, key = SHOP_OPENS_MS + number * PAUSE_MS // 600, b"item-%d" % (number % 7)
+        if number % 5 == 0:
+            prices[key] = number
+            yield Sent(at_ms, "prices", key, b'{"cents": %d}' % number), None
+        else:
+            yield Sent(at_ms, "sales", key, b'{"number": %d}' % number), prices.get(key)
 
 
 def halves() -> tuple[list[Sent], list[Sent]]:
@@ -74,6 +96,8 @@ def halves() -> tuple[list[Sent], list[Sent]]:
         for sent in table_records(topic, END):
             found[sent.time_ms >= MIDDLE_MS["turnarounds"]].append(sent)
     for sent in shop_records(SHOP_OPENS_MS):
+        found[sent.time_ms >= SHOP_MIDDLE_MS].append(sent)
+    for sent, _ in sale_records():
         found[sent.time_ms >= SHOP_MIDDLE_MS].append(sent)
     return found
 
@@ -160,6 +184,14 @@ def assert_right(world: World) -> None:
         if name == "delay_by_wind":
             recomputed.check_medians(found, expected)
         assert found == expected, name
+    takings = world.newest("takings", lambda _, value: value["number"])
+    expected = {
+        (number := json.loads(sent.value or b"")["number"]): {"number": number}
+        | ({} if cents is None else {"cents": cents})
+        for sent, cents in sale_records()
+        if sent.topic == "sales"
+    }
+    assert takings == expected
     settled, dead = settlements(shop_records(SHOP_OPENS_MS))
     found = world.newest("settlements", lambda _, value: value["order"])
     assert {order: value["paid"] for order, value in found.items()} == settled
