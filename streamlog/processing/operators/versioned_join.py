@@ -54,6 +54,7 @@ class VersionedJoinSpec:
         types: Of the stream's values, and of the rows with `None`.
         tick_ms: How finely time passes.
         table: What the user calls the table.
+        is_nearest: Whether it is a stream of which the nearest earlier record is looked for.
     """
 
     how: Literal["inner", "left"]
@@ -65,6 +66,7 @@ class VersionedJoinSpec:
     types: tuple[RuntimeType, RuntimeType]
     tick_ms: int
     table: str
+    is_nearest: bool = False
 
     @property
     def layout(self) -> str:
@@ -177,6 +179,10 @@ class VersionedJoin(Operator):
             f"no record has found a row of {table} yet, because the rows are newer than the "
             f"records: one of {record} has a row that holds from {row} only. Rows are joined by "
             f"event time. If the times of {table} say when it was loaded and not since when its "
-            f"rows hold, name the time with Topic(event_time=…), or declare it as a GlobalTable, "
-            "which has no time"
+            "rows hold, name the time with Topic(event_time=…)"
+            + (
+                ""
+                if self._spec.is_nearest
+                else ", or declare it as a GlobalTable, which has no time"
+            )
         )

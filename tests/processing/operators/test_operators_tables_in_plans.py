@@ -367,6 +367,22 @@ def test_a_join_that_finds_only_newer_rows_warns_once(caplog: pytest.LogCaptureF
     (warning,) = caplog.messages
     assert warning.startswith("pipeline priced, step join: no record has found a row of customers")
     assert "from 1970-01-01T00:16:40+00:00 only" in warning
+    assert "declare it as a GlobalTable" in warning
+
+
+def test_a_stream_whose_nearest_records_are_all_newer_is_not_called_a_table(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @pipeline
+    def priced(orders: Stream[Order], customers: Stream[Customer]) -> None:
+        orders.as_of(customers, pair, name="nearest").to("out")
+
+    with drive(priced) as t:
+        t.send("customers", Customer("ann"), key="a", timestamp=1_000_000)
+        t.send("orders", Order("a", 1), key="a", timestamp=1)
+        t.drain()
+    (warning,) = caplog.messages
+    assert warning.endswith("name the time with Topic(event_time=…)")
 
 
 def test_records_without_a_key_are_no_rows(caplog: pytest.LogCaptureFixture) -> None:
