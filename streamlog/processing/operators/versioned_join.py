@@ -38,6 +38,8 @@ SURE_TICK_MS: Final = 60_000
 """Where nothing waits, time matters for what is forgotten only."""
 MISSES_BEFORE_NOTE: Final = 100
 """Records that only find newer rows, while none finds a row, before that is worth a note."""
+UNMET_KEYS_MAX: Final = 1_000
+"""Keys of records without a row that are looked out for, for the sake of that note."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,12 @@ class VersionedJoin(Operator):
         self._settled = False
         self._misses = 0
         self._miss = (0, 0)
+        self._unmet: dict[bytes, tuple[int, int]] = {}
+        """By key, where there is no row yet: how many records found none, and the last one's time.
+
+        Where records come in the order of time, rows that are newer have not come when they would
+        be found.
+        """
 
     def process(
         self, port: int, key: bytes | None, value: Value, timestamp: int, time: int, writer: int
@@ -112,6 +120,8 @@ class VersionedJoin(Operator):
             time = self.now
         if port != STREAM:
             self._versions.put(key, value, timestamp, time, writer)
+            if self._unmet:
+                self._meet(key, timestamp)
         elif timestamp < time - self._history_ms:
             self.late += 1
         elif self._is_sure:
@@ -154,8 +164,8 @@ class VersionedJoin(Operator):
         """Joins a record for which all that counts has come."""
         row = self._versions.held(key, timestamp - self._before, due)
         if row is not None:
-            self._settled = True
-            self._misses = 0
+            if not self._settled:
+                self._settle()
         else:
             self._missed(key, timestamp)
             if not self._left:
@@ -167,13 +177,29 @@ class VersionedJoin(Operator):
         if self._settled:
             return
         oldest = self._versions.oldest(key)
-        if oldest is not None and oldest > timestamp:
+        if oldest is None:
+            missed = self._unmet.get(key)
+            if missed is not None or len(self._unmet) < UNMET_KEYS_MAX:
+                self._unmet[key] = (1 if missed is None else missed[0] + 1, timestamp)
+        elif oldest > timestamp:
             self._misses += 1
             self._miss = (timestamp, oldest)
 
-    def _note(self) -> None:
+    def _meet(self, key: bytes, begun: int) -> None:
+        """Sees that a row has come for which records have asked before."""
+        missed = self._unmet.pop(key, None)
+        if missed is not None and begun > missed[1]:
+            self._misses += missed[0]
+            self._miss = (missed[1], begun)
+
+    def _settle(self) -> None:
+        """Forgets all that a note would be about."""
         self._settled, self._misses = True, 0
+        self._unmet.clear()
+
+    def _note(self) -> None:
         record, row = (utc(moment).isoformat() for moment in self._miss)
+        self._settle()
         table = self._spec.table
         self.notes.append(
             f"no record has found a row of {table} yet, because the rows are newer than the "
