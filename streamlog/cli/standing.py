@@ -97,10 +97,10 @@ def workers_table(pipelines: Sequence[PipelineSeen], wall_ms: int, style: Style 
 
 
 def tasks_table(pipelines: Sequence[PipelineSeen], wall_ms: int, style: Style = WORDS) -> Table:
-    """Returns a row for each task."""
+    """Returns a row for each partition that a task reads."""
     table = Table(
         [
-            *("PIPELINE", "VERSION", "ROLE", "TOPIC", "PARTITION", "HOST", "PID"),
+            *("PIPELINE", "VERSION", "ROLE", "TASK", "TOPIC", "PARTITION", "HOST", "PID"),
             *("OFFSET", "END", "LAG"),
             *("CHECKPOINT", f"CHECKPOINT AGE{style.unit}", "STREAM TIME"),
         ]
@@ -110,6 +110,7 @@ def tasks_table(pipelines: Sequence[PipelineSeen], wall_ms: int, style: Style = 
             table.rows.append(
                 [
                     *who(pipeline.identity),
+                    task.name,
                     task.input.topic,
                     task.input.partition,
                     *_where(task.worker),
@@ -162,27 +163,47 @@ def running_of(pipeline: PipelineSeen | None, wall_ms: int) -> Running:
     """Puts a pipeline's running into words, by what its tasks read."""
     if pipeline is None:
         return Running(state="never ran")
-    by_topic: dict[str, list[TaskSeen]] = {}
+    by_sub: dict[str, list[TaskSeen]] = {}
     for task in pipeline.tasks:
-        by_topic.setdefault(task.input.topic, []).append(task)
+        by_sub.setdefault(task.sub_topology or task.input.topic, []).append(task)
+    by_topic = {each.input.topic: own for own in by_sub.values() for each in own}
     rows = tasks_table([pipeline], wall_ms, Style(exact=True)).records()
     identity = pipeline.identity
     return Running(
         state=pipeline.state
         if identity.version is None
         else f"{identity.in_words}, {pipeline.state}",
-        tasks={t: [_in_words(each, wall_ms) for each in own] for t, own in by_topic.items()},
+        tasks={topic: _in_words(own, wall_ms) for topic, own in by_topic.items()},
         totals={topic: _box_words(own, wall_ms) for topic, own in by_topic.items()},
-        records={t: [row for row in rows if row["topic"] == t] for t in by_topic},
+        records={
+            topic: [row for row in rows if row["topic"] in {each.input.topic for each in own}]
+            for topic, own in by_topic.items()
+        },
     )
 
 
-def _in_words(task: TaskSeen, wall_ms: int) -> str:
+def _in_words(tasks: Sequence[TaskSeen], wall_ms: int) -> list[str]:
+    """Writes a line for each task of a sub-topology."""
+    by_partition: dict[int, list[TaskSeen]] = {}
+    for task in tasks:
+        by_partition.setdefault(task.input.partition, []).append(task)
+    return [_line(inputs, wall_ms) for _, inputs in sorted(by_partition.items())]
+
+
+def _line(inputs: Sequence[TaskSeen], wall_ms: int) -> str:
+    """Writes a task in a line: of all that it reads."""
+    task = inputs[0]
     words = [f"{task.input.partition}:"]
     words.append("nobody" if task.worker is None else _name_of(task.worker))
-    words.append("nothing read" if task.offset is None else f"at {task.offset:,}")
-    if task.lag is not None:
-        words.append(f"lag {task.lag:,}")
+    places = [
+        (f"{each.input.topic} " if len(inputs) > 1 else "") + f"{each.offset:,}"
+        for each in inputs
+        if each.offset is not None
+    ]
+    words.append(f"at {', '.join(places)}" if places else "nothing read")
+    lags = [each.lag for each in inputs if each.lag is not None]
+    if lags:
+        words.append(f"lag {sum(lags):,}")
     if task.sequence is not None:
         ago = age(task.checkpoint_ms, wall_ms)
         words.append(f"checkpoint {task.sequence:,}" + (f" {ago} ago" if ago else ""))
@@ -201,7 +222,9 @@ def _box_words(tasks: Sequence[TaskSeen], wall_ms: int) -> list[str]:
     for task in tasks:
         owner = "nobody" if task.worker is None else _name_of(task.worker)
         owners.setdefault(owner, []).append(str(task.input.partition))
-    return words + [f"{owner}: {', '.join(own)}" for owner, own in sorted(owners.items())]
+    return words + [
+        f"{owner}: {', '.join(dict.fromkeys(own))}" for owner, own in sorted(owners.items())
+    ]
 
 
 def _name_of(worker: WorkerSeen) -> str:
@@ -260,11 +283,11 @@ class TopFigures:
         return table
 
     def tasks(self, seen: Sequence[PipelineSeen], now: float, wall_ms: int) -> Table:
-        """Returns a row for each task, those that are most behind first."""
+        """Returns a row for each partition that a task reads, those most behind first."""
         unit = self.style.unit
         table = Table(
             [
-                *("PIPELINE", "VERSION", "ROLE", "TASK", "HOST", "PID"),
+                *("PIPELINE", "VERSION", "ROLE", "TASK", "TOPIC", "HOST", "PID"),
                 *("RECORDS/S", "LAG", f"DRAINED IN{unit}"),
                 *("STREAM TIME", f"CHECKPOINT AGE{unit}"),
             ]
@@ -281,7 +304,8 @@ class TopFigures:
     def _row(self, pipeline: PipelineSeen, task: TaskSeen, rate: Rate, wall_ms: int) -> list[Cell]:
         return [
             *who(pipeline.identity),
-            f"{task.input.topic}[{task.input.partition}]",
+            task.name,
+            task.input.topic,
             *_where(task.worker),
             round(rate.value),
             task.lag,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from streamlog.cli.pipeline_file import load_pipelines
@@ -75,6 +76,7 @@ def test_a_worker_and_a_task_have_their_rows() -> None:
             NAME,
             None,
             "live",
+            "flights[0]",
             "flights",
             0,
             "far",
@@ -87,7 +89,7 @@ def test_a_worker_and_a_task_have_their_rows() -> None:
             "2013-01-01 10:17",
         ),
     ]
-    assert second[5:7] == [None, None]
+    assert second[6:8] == [None, None]
 
 
 def test_versions_are_told_apart() -> None:
@@ -158,6 +160,22 @@ def test_pictures_show_where_tasks_are() -> None:
     subs = document["sub_topologies"]
     assert isinstance(subs, list)
     assert [row["lag"] for sub in subs for row in sub["tasks"]] == [500, 0]
+
+
+def test_a_task_that_reads_several_topics_has_one_line() -> None:
+    tasks = [
+        replace(task(topic, n, 1_000), sub_topology="prices-sales")
+        for topic in ("prices", "sales")
+        for n in (0, 1)
+    ]
+    running = running_of(replace(seen(), tasks=tuple(tasks)), 10_000)
+    first, second = running.tasks["prices"]
+    assert first.startswith("0: far/7, at prices 1,000, sales 1,000, lag 1,000, checkpoint 3 ")
+    assert second.startswith("1: ")
+    assert running.tasks["sales"] == running.tasks["prices"]
+    assert running.totals["prices"][0] == "2 tasks, lag 2,000"
+    assert running.totals["prices"][-1] == "far/7: 0, 1"
+    assert len(running.records["prices"]) == 4
 
 
 def test_a_pipeline_that_never_ran_is_a_plan() -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     """,
 )
 @click.argument("names", metavar="[PIPELINE...]", nargs=-1)
-@click.option("--tasks", is_flag=True, help="A line for each task")
+@click.option("--tasks", is_flag=True, help="A line for each input of each task")
 @click.option("--running", is_flag=True, help="Only pipelines that have workers")
 def command(names: tuple[str, ...], tasks: bool, running: bool) -> None:
     """Show the pipelines of a cluster: their workers, lag and last checkpoints.

@@ -31,7 +31,9 @@ SAMPLE_S = 2.0
     """,
 )
 @click.argument("names", metavar="[PIPELINE...]", nargs=-1)
-@click.option("--tasks", is_flag=True, help="A line for each task, those most behind first")
+@click.option(
+    "--tasks", is_flag=True, help="A line for each input of each task, those most behind first"
+)
 @click.option("--once", is_flag=True, help="Show it once, with rates over two seconds, and end")
 @click.option(
     "--interval",

@@ -211,6 +211,7 @@ def _offsets(tasks: list[TaskIntent], under_way: str | None) -> GroupOffsets:
                     each.meta.sequence - (under_way is not None),
                     each.meta.drained,
                     msgspec.UNSET if under_way is None else under_way,
+                    sub_topology=each.sub_topology,
                 )
             ),
         )

@@ -3,7 +3,7 @@
 Kafka keeps up to 4,096 bytes of metadata with each committed offset. Ours tell whether an offset
 was committed by a checkpoint or moved by somebody else, whether the task has been drained, and
 whether a rewind is under way. For people who look at the group they also tell when the checkpoint
-was taken and how far stream time was.
+was taken, how far stream time was, and whose offsets they are: a task may read several topics.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Note(msgspec.Struct, frozen=True, tag_field="by", tag="streamlog"):
     """Stream time, if there is one."""
     begins: bool | msgspec.UnsetType = msgspec.UNSET
     """Whether the task has no checkpoint yet and is to begin at the offset; see `beginning`."""
+    sub_topology: str | msgspec.UnsetType = msgspec.UNSET
+    """The task's; with the partition it tells which offsets are of one task."""
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -49,16 +51,18 @@ def parse_note(metadata: str) -> Note | None:
         return None
 
 
-def stamped(metadata: str, at_ms: int, time_ms: int | None) -> str:
-    """Returns a note's metadata with the moments of its checkpoint.
+def stamped(metadata: str, at_ms: int, time_ms: int | None, sub_topology: str) -> str:
+    """Returns a note's metadata with the moments of its checkpoint, and whose it is.
 
-    >>> stamped('{"by":"streamlog","sequence":12}', 5, None)
-    '{"by":"streamlog","sequence":12,"drained":false,"at_ms":5}'
+    >>> stamped('{"by":"streamlog","sequence":12}', 5, None, "bills")
+    '{"by":"streamlog","sequence":12,"drained":false,"at_ms":5,"sub_topology":"bills"}'
     """
     note = parse_note(metadata)
     assert note is not None, metadata
     time = msgspec.UNSET if time_ms is None else time_ms
-    return format_note(msgspec.structs.replace(note, at_ms=at_ms, time_ms=time))
+    return format_note(
+        msgspec.structs.replace(note, at_ms=at_ms, time_ms=time, sub_topology=sub_topology)
+    )
 
 
 def tells_of(metadata: str, note: Note) -> bool:
@@ -67,4 +71,5 @@ def tells_of(metadata: str, note: Note) -> bool:
     if found is None:
         return False
     unset = msgspec.UNSET
-    return msgspec.structs.replace(found, at_ms=unset, time_ms=unset) == note
+    said = msgspec.structs.replace(found, at_ms=unset, time_ms=unset, sub_topology=unset)
+    return said == note

@@ -5,7 +5,8 @@ a pipeline is a group whose members are placed by our assignor, or whose committ
 notes. The members' subscriptions say where the workers are, the notes when the last checkpoint was
 taken and how far stream time was, offsets and ends what is left to read.
 
-A sub-topology reads one topic, or sources with equally many partitions, so a partition is a task.
+A task reads a partition of one topic, or of several together: the notes name its sub-topology.
+Until its first checkpoint, each partition is taken for a task.
 
 A pipeline has as many entries as it has versions; the cluster's registry tells them apart.
 """
@@ -13,7 +14,7 @@ A pipeline has as many entries as it has versions; the cluster's registry tells 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from streamlog.client.admin.values import GroupDescription, MemberDescription
     from streamlog.client.client import Client
     from streamlog.client.values import OffsetAndMetadata, TopicPartition
+
+T = TypeVar("T")
 
 STATES = {"Stable": "running", "Empty": "stopped", "Dead": "stopped"}
 """What a group's state means for a pipeline; any other is a rebalance."""
@@ -52,9 +55,11 @@ class WorkerSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSeen:
-    """A task, by the partition that it reads."""
+    """A task, as far as one of the partitions goes that it reads."""
 
     input: TopicPartition
+    sub_topology: str | None = None
+    """Its, if a checkpoint has told."""
     worker: WorkerSeen | None
     offset: int | None
     """What its last checkpoint has committed."""
@@ -65,6 +70,11 @@ class TaskSeen:
     stream_time_ms: int | None
     lag: int | None
     """Records that no checkpoint holds yet; nothing if the topic is gone."""
+
+    @property
+    def name(self) -> str:
+        """Its task's, as other commands have it; without a checkpoint that of what it reads."""
+        return f"{self.sub_topology or self.input.topic}[{self.input.partition}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,14 +115,16 @@ def total_of(tasks: Iterable[TaskSeen]) -> Total:
     total = Total()
     checkpoints: list[int] = []
     times: list[int] = []
+    names: set[str] = set()
     for task in tasks:
-        total.tasks += 1
+        names.add(task.name)
         total.offset += task.offset or 0
         total.lag += task.lag or 0
         if task.checkpoint_ms is not None:
             checkpoints.append(task.checkpoint_ms)
         if task.stream_time_ms is not None:
             times.append(task.stream_time_ms)
+    total.tasks = len(names)
     total.checkpoint_ms = max(checkpoints, default=None)
     total.stream_time_ms = max(times, default=None)
     return total
@@ -190,6 +202,7 @@ def _task(
     note = parse_note(committed.metadata) if committed is not None else None
     return TaskSeen(
         input=key,
+        sub_topology=None if note is None else _known(note.sub_topology),
         worker=worker,
         offset=None if committed is None else committed.offset,
         end=None if extent is None else extent.end,
@@ -200,7 +213,7 @@ def _task(
     )
 
 
-def _known(value: int | msgspec.UnsetType) -> int | None:
+def _known(value: T | msgspec.UnsetType) -> T | None:
     return None if value is msgspec.UNSET else value
 
 

@@ -363,6 +363,7 @@ class PipelineWorker:
                 checkpoint.metadata,
                 self._setting.clock.wall_ms(),
                 running.task.statistics().stream_time_ms,
+                running.task.id.sub_topology,
             )
             running.uncommitted = {
                 TopicPartition(*key): OffsetAndMetadata(offset, metadata)

@@ -19,8 +19,10 @@ def test_what_others_write_is_not_a_note(metadata: str) -> None:
 
 def test_a_note_tells_of_its_checkpoint_whenever_that_was_taken() -> None:
     note = Note(7, drained=True)
-    metadata = stamped(format_note(note), 1_000, 500)
-    assert parse_note(metadata) == Note(7, drained=True, at_ms=1_000, time_ms=500)
+    metadata = stamped(format_note(note), 1_000, 500, "bills")
+    assert parse_note(metadata) == Note(
+        7, drained=True, at_ms=1_000, time_ms=500, sub_topology="bills"
+    )
     assert tells_of(metadata, note)
     assert not tells_of(metadata, Note(7))
     assert not tells_of("somebody's", note)

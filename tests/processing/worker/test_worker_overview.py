@@ -70,6 +70,18 @@ def test_a_running_pipeline_is_put_together() -> None:
     assert found.total(far).checkpoint_ms == 1_000
 
 
+def test_what_is_read_together_is_one_task() -> None:
+    places = [TopicPartition(topic, n) for topic in ("prices", "sales") for n in (0, 1)]
+    notes = [Note(3, sub_topology="prices-sales")] * 3 + [Note(0, begins=True)]
+    seen = Seen(group(), {place: at(5, note) for place, note in zip(places, notes, strict=True)})
+    found = pipeline_of(seen, {place: Extent(0, 7) for place in places}, TOTALS)
+    assert [task.name for task in found.tasks] == [
+        *("prices-sales[0]", "prices-sales[1]", "prices-sales[0]"),
+        "sales[1]",
+    ]
+    assert (found.total().tasks, found.total().lag) == (3, 8)
+
+
 def test_a_stopped_pipeline_has_tasks_and_no_workers() -> None:
     found = pipeline_of(Seen(group(), {PLACES[0]: at(5, Note(3))}), {}, TOTALS)
     assert (found.state, found.workers) == ("stopped", ())
