@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from streamlog.client.admin.values import (
     ConfigEntry,
@@ -44,12 +44,17 @@ from streamlog.wire.messages.incremental_alter_configs import (
 from streamlog.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from streamlog.client.admin.values import NewTopic
     from streamlog.client.client import Client
     from streamlog.errors import StreamlogError
+    from streamlog.wire.messages.create_topics import CreatableTopicResult
+    from streamlog.wire.messages.delete_topics import DeletableTopicResult
     from streamlog.wire.messages.metadata import MetadataResponseTopic
+    from streamlog.wire.schema import Request, Response
+
+R = TypeVar("R", bound="Response")
 
 TOPIC_RESOURCE = 2
 SET, DELETE = 0, 1
@@ -92,22 +97,8 @@ async def create_topics(
         timeout_ms=client.config.request_timeout_ms,
         validate_only=validate_only,
     )
-    may_be_done = False
-
-    async def attempt() -> None:
-        nonlocal may_be_done
-        try:
-            response = await client.call_controller(request)
-        except ConnectionLostError:
-            may_be_done = True
-            raise
-        for each in response.topics:
-            if may_be_done and each.error_code == ErrorCode.TOPIC_ALREADY_EXISTS:
-                continue
-            if each.error_code:
-                raise failure(each.name, each.error_code, each.error_message, "created")
-
-    await client.retrying(attempt)
+    done = ErrorCode.TOPIC_ALREADY_EXISTS
+    await _have_done(client, request, lambda response: response.topics, done, "created")
 
 
 async def delete_topics(client: Client, names: Iterable[str]) -> None:
@@ -118,6 +109,30 @@ async def delete_topics(client: Client, names: Iterable[str]) -> None:
         topic_names=wanted,
         timeout_ms=client.config.request_timeout_ms,
     )
+    done = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    await _have_done(client, request, lambda response: response.responses, done, "deleted")
+    for name in wanted:
+        client.keeper.untrack(name)
+        client.metadata.topics.pop(name, None)
+
+
+async def _have_done(
+    client: Client,
+    request: Request[R],
+    results_of: Callable[[R], Sequence[CreatableTopicResult | DeletableTopicResult]],
+    done: ErrorCode,
+    what: str,
+) -> None:
+    """Has the controller do something with topics.
+
+    Args:
+        client: The client.
+        request: What is asked for.
+        results_of: Finds what the answer says of each topic.
+        done: The error of a topic with which it was done before. It is none if an attempt's answer
+            was lost: that attempt may have done it.
+        what: The participle of what is asked for.
+    """
     may_be_done = False
 
     async def attempt() -> None:
@@ -127,16 +142,13 @@ async def delete_topics(client: Client, names: Iterable[str]) -> None:
         except ConnectionLostError:
             may_be_done = True
             raise
-        for each in response.responses:
-            if may_be_done and each.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+        for each in results_of(response):
+            if may_be_done and each.error_code == done:
                 continue
             if each.error_code:
-                raise failure(each.name or "", each.error_code, each.error_message, "deleted")
+                raise failure(each.name or "", each.error_code, each.error_message, what)
 
     await client.retrying(attempt)
-    for name in wanted:
-        client.keeper.untrack(name)
-        client.metadata.topics.pop(name, None)
 
 
 async def create_partitions(client: Client, total_counts: Mapping[str, int]) -> None:

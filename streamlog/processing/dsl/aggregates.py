@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from streamlog.processing.declaration import plan_error
 from streamlog.processing.dsl import inference
-from streamlog.processing.dsl.checks import check_function
+from streamlog.processing.dsl.checks import check_arguments, check_function
 from streamlog.processing.dsl.kept_types import container_of, item_codec, state_codec
 from streamlog.processing.operators.accumulators import ValueCodec
 from streamlog.processing.operators.collected import Collected
@@ -68,6 +68,8 @@ class Aggregate(Generic[T_contra]):
                 f"{kind} takes a function of a value, this is {selector!r}",
                 hint="For example: sum_(lambda order: order.amount)",
             )
+        if selector is not None:
+            check_arguments(selector, kind, "lambda order: order.amount", 1)
         self.kind = kind
         self.selector = selector
         self.can_merge = can_merge
@@ -294,7 +296,7 @@ def fold(
         state: The type of the state, if neither `zero` nor an annotation of `add` tells it:
             `state=list[str]`.
     """
-    check_function(add, "fold", "0, lambda state, value: …")
+    check_function(add, "fold", "0, lambda state, value: …", arguments=2)
     codec = _fold_codec(zero, add, state)
     make_zero = zero if callable(zero) else constant(zero, codec)
     functions = FoldFunctions(make_zero, add, merge, remove, result)
@@ -319,7 +321,7 @@ def reduce_(
         function: From the reduced value and another to the next reduced value.
         remove: From the reduced value and one that went into it to that without it; tables need it.
     """
-    check_function(function, "reduce_", "lambda one, other: …")
+    check_function(function, "reduce_", "lambda one, other: …", arguments=2)
     functions = FoldFunctions(None, function, function, remove, None)
     return Aggregate(
         "reduce",

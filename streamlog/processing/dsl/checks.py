@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Final
 
 from streamlog.processing.declaration import check_count, check_topic_name, is_name, plan_error
 from streamlog.processing.dsl import inference
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamlog.processing.location import Location
 
 NAME_LENGTH_MAX: Final = 100
@@ -17,8 +20,8 @@ _COROUTINE: Final = 0x80
 _ASYNC_GENERATOR: Final = 0x200
 
 
-def check_function(function: object, verb: str, example: str) -> None:
-    """Refuses what cannot be called, and what would have to be awaited."""
+def check_function(function: object, verb: str, example: str, *, arguments: int = 1) -> None:
+    """Refuses what cannot be called, or not with so many values, and what has to be awaited."""
     if not callable(function):
         raise plan_error(
             f"{verb} takes a function, this is {function!r}", hint=_write(verb, example)
@@ -30,6 +33,27 @@ def check_function(function: object, verb: str, example: str) -> None:
             hint="Steps run record by record without waiting; write def instead of async def, or "
             "put what has to wait into .map_async(…)",
         )
+    check_arguments(function, verb, example, arguments)
+
+
+def check_arguments(
+    function: Callable[..., object], verb: str, example: str, arguments: int
+) -> None:
+    """Refuses a function that cannot be called with so many values."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        # Some that are written in C do not say what they take.
+        return
+    try:
+        signature.bind(*range(arguments))
+    except TypeError as error:
+        name = getattr(function, "__name__", repr(function))
+        values = "one value" if arguments == 1 else f"{arguments} values"
+        raise plan_error(
+            f"{verb} calls {name}{signature} with {values}: {error}",
+            hint=_write(verb, example),
+        ) from None
 
 
 def check_name(name: str | None, function: object, verb: str) -> str:

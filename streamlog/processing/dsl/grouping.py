@@ -52,7 +52,7 @@ class GroupingVerbs(Generic[T]):
             to: The type of the values, if it is not known.
             name: The step's name, by which its state is found again.
         """
-        check_function(function, "reduce", "lambda one, other: …")
+        check_function(function, "reduce", "lambda one, other: …", arguments=2)
         row_type = self.node.value_type if to is None else to
         hint = f"{SAY_THE_TYPE}; or write: .reduce(function, to=Type)"
         kept_serde(row_type, "reduce keeps the values", hint=hint)
@@ -172,8 +172,9 @@ class GroupedTable(Generic[T]):
             remove: From the reduced value and a row that went into it to that without it.
             name: The step's name, by which its state is found again.
         """
-        check_function(function, "reduce", "lambda one, other: …, lambda one, other: …")
-        check_function(remove, "reduce", "lambda one, other: …, lambda one, other: …")
+        example = "lambda one, other: …, lambda one, other: …"
+        check_function(function, "reduce", example, arguments=2)
+        check_function(remove, "reduce", example, arguments=2)
         reduced = aggregates.reduce_(function, remove=remove)
         default = check_name(None, function, "reduce")
         return single(self._grouping, reduced, self._row_type, name, default)

@@ -178,7 +178,7 @@ class JoinVerbs(Generic[T]):
             to: The type of the new values, if neither annotation nor lambda tells it.
             name: The step's name; by default it is derived from what is joined.
         """
-        check_function(function, "join", "other, lambda value, row: …")
+        check_function(function, "join", "other, lambda value, row: …", arguments=2)
         options = {
             "key": key,
             "within": within,
@@ -258,7 +258,7 @@ class JoinVerbs(Generic[T]):
             to: The type of the new values, if neither annotation nor lambda tells it.
             name: The step's name; by default it is derived from what is joined.
         """
-        check_function(function, "as_of", "other, lambda value, other: …")
+        check_function(function, "as_of", "other, lambda value, other: …", arguments=2)
         if not isinstance(other, ShapingVerbs):
             raise plan_error(
                 f"as_of takes a stream, this is {other!r}",

@@ -211,7 +211,7 @@ def join_stream(
             hint="Write within=timedelta(…), or before= and after= for either direction",
         )
     if where is not None:
-        check_function(where, "join", "other, function, where=lambda one, other: …")
+        check_function(where, "join", "other, function, where=lambda one, other: …", arguments=2)
     within = within if within is not None else timedelta(0)
     before_ms = check_span(within if before is None else before, "before", least_ms=None)
     after_ms = check_span(within if after is None else after, "after", least_ms=None)
@@ -277,7 +277,9 @@ def as_of(
     if direction == "backward":
         types = types[0], nullable_type(types[1])
         lag_ms = grace_ms
-        spec = VersionedJoinSpec(**common, types=types, tick_ms=tick_of(grace_ms), table=right.name)
+        spec = VersionedJoinSpec(
+            **common, types=types, tick_ms=tick_of(grace_ms), table=right.name, is_nearest=True
+        )
         make = partial(VersionedJoin, spec=spec)
     else:
         if tolerance_ms is None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from streamlog.processing.location import Location
 
 SAY_THE_TYPE: Final = (
-    "Say it where the values are made: .map(function, to=Type), a def with a return annotation, or "
-    "a lambda that calls the type"
+    "Say it where the values are made: to=Type behind the function, as in .map(function, to=Type), "
+    "a def with a return annotation, or a lambda that calls the type"
 )
 
 _LISTS = (list, tuple, set, frozenset, Iterable, Sequence, AbstractSet)

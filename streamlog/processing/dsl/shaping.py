@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from streamlog.processing.declaration import check_count, check_span, plan_error
 from streamlog.processing.dsl import inference
-from streamlog.processing.dsl.checks import check_function, check_name
+from streamlog.processing.dsl.checks import check_arguments, check_function, check_name
 from streamlog.processing.dsl.graph import Graph, refuse
 from streamlog.processing.dsl.handles import add_step
 from streamlog.processing.dsl.nodes import (
@@ -292,6 +292,7 @@ class ShapingVerbs(Generic[T]):
                 f"map_async takes an async function, this is {function!r}",
                 hint="Write: async def look_up(value: Order) -> Offer, or use map",
             )
+        check_arguments(function, "map_async", "look_up, concurrency=16", 1)
         check_count(concurrency, "map_async(concurrency=…)", example="concurrency=16")
         check_count(retries, "map_async(retries=…)", least=0, example="retries=3")
         check_span(timeout, "map_async(timeout=…)", least_ms=1)

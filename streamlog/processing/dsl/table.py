@@ -196,7 +196,7 @@ class Table(Generic[T]):
         """
         from streamlog.processing.dsl import joining
 
-        check_function(function, "join", "other, lambda row, other: …")
+        check_function(function, "join", "other, lambda row, other: …", arguments=2)
         self._check_other(other, how, ("inner", "left", "outer"))
         return joining.join_tables(self, other, function, how, to, name)
 
@@ -248,7 +248,9 @@ class Table(Generic[T]):
         """
         from streamlog.processing.dsl import joining
 
-        check_function(function, "join_on", "other, lambda row, other: …, key=lambda row: row.id")
+        check_function(
+            function, "join_on", "other, lambda row, other: …, key=lambda row: row.id", arguments=2
+        )
         check_function(key, "join_on", "other, function, key=lambda row: row.id")
         self._check_other(other, how, ("inner", "left"))
         return joining.join_by_foreign_key(self, other, function, key, how, to, name)

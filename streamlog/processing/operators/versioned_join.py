@@ -38,6 +38,8 @@ SURE_TICK_MS: Final = 60_000
 """Where nothing waits, time matters for what is forgotten only."""
 MISSES_BEFORE_NOTE: Final = 100
 """Records that only find newer rows, while none finds a row, before that is worth a note."""
+UNMET_KEYS_MAX: Final = 1_000
+"""Keys of records without a row that are looked out for, for the sake of that note."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class VersionedJoinSpec:
         types: Of the stream's values, and of the rows with `None`.
         tick_ms: How finely time passes.
         table: What the user calls the table.
+        is_nearest: Whether it is a stream of which the nearest earlier record is looked for.
     """
 
     how: Literal["inner", "left"]
@@ -65,6 +68,7 @@ class VersionedJoinSpec:
     types: tuple[RuntimeType, RuntimeType]
     tick_ms: int
     table: str
+    is_nearest: bool = False
 
     @property
     def layout(self) -> str:
@@ -97,6 +101,12 @@ class VersionedJoin(Operator):
         self._settled = False
         self._misses = 0
         self._miss = (0, 0)
+        self._unmet: dict[bytes, tuple[int, int]] = {}
+        """By key, where there is no row yet: how many records found none, and the last one's time.
+
+        Where records come in the order of time, rows that are newer have not come when they would
+        be found.
+        """
 
     def process(
         self, port: int, key: bytes | None, value: Value, timestamp: int, time: int, writer: int
@@ -110,6 +120,8 @@ class VersionedJoin(Operator):
             time = self.now
         if port != STREAM:
             self._versions.put(key, value, timestamp, time, writer)
+            if self._unmet:
+                self._meet(key, timestamp)
         elif timestamp < time - self._history_ms:
             self.late += 1
         elif self._is_sure:
@@ -152,8 +164,8 @@ class VersionedJoin(Operator):
         """Joins a record for which all that counts has come."""
         row = self._versions.held(key, timestamp - self._before, due)
         if row is not None:
-            self._settled = True
-            self._misses = 0
+            if not self._settled:
+                self._settle()
         else:
             self._missed(key, timestamp)
             if not self._left:
@@ -165,18 +177,38 @@ class VersionedJoin(Operator):
         if self._settled:
             return
         oldest = self._versions.oldest(key)
-        if oldest is not None and oldest > timestamp:
+        if oldest is None:
+            missed = self._unmet.get(key)
+            if missed is not None or len(self._unmet) < UNMET_KEYS_MAX:
+                self._unmet[key] = (1 if missed is None else missed[0] + 1, timestamp)
+        elif oldest > timestamp:
             self._misses += 1
             self._miss = (timestamp, oldest)
 
-    def _note(self) -> None:
+    def _meet(self, key: bytes, begun: int) -> None:
+        """Sees that a row has come for which records have asked before."""
+        missed = self._unmet.pop(key, None)
+        if missed is not None and begun > missed[1]:
+            self._misses += missed[0]
+            self._miss = (missed[1], begun)
+
+    def _settle(self) -> None:
+        """Forgets all that a note would be about."""
         self._settled, self._misses = True, 0
+        self._unmet.clear()
+
+    def _note(self) -> None:
         record, row = (utc(moment).isoformat() for moment in self._miss)
+        self._settle()
         table = self._spec.table
         self.notes.append(
             f"no record has found a row of {table} yet, because the rows are newer than the "
             f"records: one of {record} has a row that holds from {row} only. Rows are joined by "
             f"event time. If the times of {table} say when it was loaded and not since when its "
-            f"rows hold, name the time with Topic(event_time=…), or declare it as a GlobalTable, "
-            "which has no time"
+            "rows hold, name the time with Topic(event_time=…)"
+            + (
+                ""
+                if self._spec.is_nearest
+                else ", or declare it as a GlobalTable, which has no time"
+            )
         )

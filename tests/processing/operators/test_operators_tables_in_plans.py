@@ -353,20 +353,58 @@ def test_the_end_of_a_row_keeps_older_rows_out_for_a_day() -> None:
         assert found == [("b", 4), ("a", 5)]
 
 
-def test_a_join_that_finds_only_newer_rows_warns_once(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("is_read_together", [False, True])
+def test_a_join_that_finds_only_newer_rows_warns_once(
+    caplog: pytest.LogCaptureFixture, is_read_together: bool
+) -> None:
     @pipeline
     def priced(orders: Stream[Order], customers: Table[Customer]) -> None:
-        orders.key_by(lambda o: o.customer).join(customers, pair, name="join").to("out")
+        keyed = orders if is_read_together else orders.key_by(lambda o: o.customer)
+        keyed.join(customers, pair, name="join").to("out")
 
     with drive(priced, seed=1) as t:
         t.send("customers", Customer("ann"), key="a", timestamp=1_000_000)
         for timestamp in range(300):
-            t.send("orders", Order("a", 1), timestamp=timestamp)
+            t.send("orders", Order("a", 1), key="a", timestamp=timestamp)
         t.drain()
         assert not t.read("out")
     (warning,) = caplog.messages
     assert warning.startswith("pipeline priced, step join: no record has found a row of customers")
     assert "from 1970-01-01T00:16:40+00:00 only" in warning
+    assert "declare it as a GlobalTable" in warning
+
+
+def test_a_row_that_some_record_finds_makes_newer_ones_nothing_to_warn_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @pipeline
+    def priced(orders: Stream[Order], customers: Table[Customer]) -> None:
+        orders.join(customers, pair, name="join").to("out")
+
+    with drive(priced) as t:
+        for timestamp in range(300):
+            t.send("orders", Order("a", 1), key="a", timestamp=timestamp)
+        t.send("customers", Customer("bob"), key="b", timestamp=300)
+        t.send("orders", Order("b", 1), key="b", timestamp=300)
+        t.send("customers", Customer("ann"), key="a", timestamp=1_000_000)
+        t.drain()
+        assert len(t.read("out")) == 1
+    assert caplog.messages == []
+
+
+def test_a_stream_whose_nearest_records_are_all_newer_is_not_called_a_table(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @pipeline
+    def priced(orders: Stream[Order], customers: Stream[Customer]) -> None:
+        orders.as_of(customers, pair, name="nearest").to("out")
+
+    with drive(priced) as t:
+        t.send("customers", Customer("ann"), key="a", timestamp=1_000_000)
+        t.send("orders", Order("a", 1), key="a", timestamp=1)
+        t.drain()
+    (warning,) = caplog.messages
+    assert warning.endswith("name the time with Topic(event_time=…)")
 
 
 def test_records_without_a_key_are_no_rows(caplog: pytest.LogCaptureFixture) -> None:
