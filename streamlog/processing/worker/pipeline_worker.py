@@ -323,7 +323,8 @@ class PipelineWorker:
         async with trio.open_nursery() as nursery:
             for running in healthy:
                 nursery.start_soon(one, running)
-        await self._apply_decisions(healthy)
+        # What leaves is somebody else's from here on; the decisions are in its checkpoint.
+        await self._apply_decisions(each for each in healthy if each.task.id not in self._leaving)
         if await self._commit(healthy):
             self._status.checkpoints += 1
             self._status.last_checkpoint_ms = self._setting.clock.wall_ms()
