@@ -47,6 +47,22 @@ def streamlog(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Starts a command; kills it at last, if it still runs."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
 def server(data: Path) -> Iterator[str]:
     """Serves a data folder; yields the address."""
     process = subprocess.Popen(

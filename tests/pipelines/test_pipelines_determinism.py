@@ -11,7 +11,6 @@ import contextlib
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
@@ -37,10 +36,11 @@ from streamlog.records.murmur2 import partition_of
 sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "interop"))
 
-from command_runner import COMMAND, TIMEOUT_S, environment, streamlog
+from command_runner import TIMEOUT_S, started, streamlog
 from interop_broker import own_broker
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 P = ParamSpec("P")
@@ -276,19 +276,6 @@ def running(*arguments: str) -> Iterator[None]:
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(TIMEOUT_S) == 0
-
-
-@contextlib.contextmanager
-def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def run_command(address: str, state: Path, workers: int) -> tuple[str, ...]:

@@ -13,10 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import flights_recomputed as recomputed
 import pytest
@@ -33,17 +31,13 @@ from streamlog.processing.plan.topics import KEPT
 sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 
 from command_runner import (
-    COMMAND,
     TIMEOUT_S,
-    environment,
     killed_when_written,
     read_results,
     server,
+    started,
     streamlog,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 UNTIL = datetime(2013, 3, 1, tzinfo=UTC)
 """Two months, 52,000 flights; `test_pipelines_killed` has them all."""
@@ -94,19 +88,6 @@ def assert_all_results(address: str) -> None:
         expected = recompute(UNTIL)
         assert results.keys() == expected.keys()
         assert results == expected
-
-
-@contextmanager
-def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.slow

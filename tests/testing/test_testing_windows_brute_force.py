@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
 
+from driver_actions import act, actions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
@@ -31,7 +32,7 @@ from streamlog import (
     sum_,
     tumbling,
 )
-from streamlog.testing import Driver, drive
+from streamlog.testing import drive
 
 SIZE_MS = 10
 GRACE_MS = 7
@@ -126,23 +127,6 @@ events = st.builds(
 histories = st.lists(
     st.builds(Sent, partition=st.integers(0, PARTITIONS - 1), event=events), max_size=60
 )
-actions = st.sampled_from(
-    ["run", "checkpoint", "crash", "outputs", "changelog", "state", "commit", "delete"]
-)
-
-
-def act(t: Driver, action: str) -> None:
-    match action:
-        case "run":
-            t.run()
-        case "checkpoint":
-            t.checkpoint()
-        case "crash":
-            t.crash()
-        case "delete":
-            t.delete_state()
-        case "outputs" | "changelog" | "state" | "commit":
-            t.crash(at=action)
 
 
 @settings(max_examples=150, deadline=None)

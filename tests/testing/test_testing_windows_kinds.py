@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
+from driver_actions import act, actions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
@@ -189,24 +190,7 @@ events = st.builds(
     Event, user=st.sampled_from(["a", "b", "c"]), at=st.integers(0, 60), amount=amounts
 )
 histories = st.lists(st.tuples(st.integers(0, PARTITIONS - 1), events), max_size=50)
-actions = st.sampled_from(
-    ["run", "checkpoint", "crash", "outputs", "changelog", "state", "commit", "delete"]
-)
 interruptions = st.lists(st.tuples(st.integers(0, 50), actions), max_size=6)
-
-
-def act(t: Driver, action: str) -> None:
-    match action:
-        case "run":
-            t.run()
-        case "checkpoint":
-            t.checkpoint()
-        case "crash":
-            t.crash()
-        case "delete":
-            t.delete_state()
-        case "outputs" | "changelog" | "state" | "commit":
-            t.crash(at=action)
 
 
 def send(t: Driver, history: list[Any], stops: list[tuple[int, str]]) -> list[Seen]:

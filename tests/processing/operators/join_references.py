@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import strategies as st
+from mixing import mixed
+from operator_harness import Event
 
 from streamlog.processing.operators.join_rows import encode_row
 
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-    from operator_harness import Event, Harness
+    from operator_harness import Harness
 
     from streamlog.processing.operators.as_of_next import AsOfNextSpec
     from streamlog.processing.operators.interval_join import IntervalJoinSpec
@@ -50,11 +53,38 @@ def canonical(results: Sequence[object]) -> list[bytes]:
 
 def mixed_anew(events: Sequence[Event], rng: Random) -> list[Event]:
     """The same records of each writer in their order, mixed in another way."""
-    queues = [[e for e in events if e.writer == writer] for writer in {e.writer for e in events}]
-    mixed = []
-    while any(queues):
-        mixed.append(rng.choice([queue for queue in queues if queue]).pop(0))
-    return mixed
+    return mixed(events, attrgetter("writer"), rng)
+
+
+@st.composite
+def events_of_writers(
+    draw: st.DrawFn,
+    *,
+    writers: int = 3,
+    count_max: int = 40,
+    behind: Sequence[int] = (0, 0, 0, 1, 5, 30),
+    has_tombstones: bool = False,
+) -> list[Event]:
+    """Records of several writers on two ports, each writer's out of order to a degree.
+
+    Args:
+        draw: Hypothesis's.
+        writers: How many there are.
+        count_max: So many records at most.
+        behind: How far a record may be behind its writer's time, each as likely.
+        has_tombstones: Whether the table at the second port loses rows.
+    """
+    events = []
+    moments = [0] * writers
+    for number in range(draw(st.integers(0, count_max))):
+        writer = draw(st.integers(0, writers - 1))
+        moments[writer] += draw(st.integers(0, 6))
+        timestamp = max(moments[writer] - draw(st.sampled_from(behind)), 0)
+        port = draw(st.integers(0, 1))
+        ends = has_tombstones and port == TABLE and draw(st.integers(0, 3)) == 0
+        key = draw(st.sampled_from([*KEYS, None]))
+        events.append(Event(key, None if ends else number, timestamp, port, writer))
+    return events
 
 
 def run_with_restarts(

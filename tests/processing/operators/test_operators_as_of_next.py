@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from join_references import (
-    KEYS,
     canonical,
+    events_of_writers,
     expected_next,
     mixed_anew,
     run_with_restarts,
@@ -48,19 +48,6 @@ def harness_of(spec: AsOfNextSpec, writers: int = 1) -> Harness:
     return Harness(lambda context: AsOfNext(context, spec), spec.tick_ms, writers)
 
 
-@st.composite
-def events_of(draw: st.DrawFn, writers: int = 3) -> list[Event]:
-    events = []
-    moments = [0] * writers
-    for number in range(draw(st.integers(0, 40))):
-        writer = draw(st.integers(0, writers - 1))
-        moments[writer] += draw(st.integers(0, 6))
-        timestamp = max(moments[writer] - draw(st.sampled_from([0, 0, 0, 1, 5, 30])), 0)
-        key = draw(st.sampled_from([*KEYS, None]))
-        events.append(Event(key, number, timestamp, draw(st.integers(0, 1)), writer))
-    return events
-
-
 specs = st.builds(
     spec_of,
     how=st.sampled_from(["inner", "left"]),
@@ -73,7 +60,7 @@ specs = st.builds(
 
 
 @settings(max_examples=200, deadline=None)
-@given(specs, events_of(), st.data())
+@given(specs, events_of_writers(), st.data())
 def test_results_are_those_of_a_search_through_all_records(
     spec: AsOfNextSpec, events: list[Event], data: st.DataObject
 ) -> None:
@@ -87,7 +74,7 @@ def test_results_are_those_of_a_search_through_all_records(
 
 
 @settings(max_examples=100, deadline=None)
-@given(specs, events_of(), st.randoms(use_true_random=False))
+@given(specs, events_of_writers(), st.randoms(use_true_random=False))
 def test_results_do_not_depend_on_how_writers_are_mixed(
     spec: AsOfNextSpec, events: list[Event], rng: Random
 ) -> None:
@@ -101,7 +88,7 @@ def test_results_do_not_depend_on_how_writers_are_mixed(
 
 
 @settings(max_examples=100, deadline=None)
-@given(specs, events_of(writers=1))
+@given(specs, events_of_writers(writers=1))
 def test_results_come_out_as_they_are_settled(spec: AsOfNextSpec, events: list[Event]) -> None:
     """However far time moves at once, their order is the same."""
     step, leap = harness_of(spec), harness_of(spec)

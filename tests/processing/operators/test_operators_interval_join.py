@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from join_references import (
-    KEYS,
     canonical,
+    events_of_writers,
     expected_interval,
     mixed_anew,
     run_with_restarts,
@@ -48,19 +49,7 @@ def harness_of(spec: IntervalJoinSpec, writers: int = 1) -> Harness:
     return Harness(lambda context: IntervalJoin(context, spec), spec.tick_ms, writers)
 
 
-@st.composite
-def events_of(draw: st.DrawFn, writers: int = 3) -> list[Event]:
-    """Records of several writers on two ports, each writer's out of order to a degree."""
-    events = []
-    moments = [0] * writers
-    for number in range(draw(st.integers(0, 30))):
-        writer = draw(st.integers(0, writers - 1))
-        moments[writer] += draw(st.integers(0, 6))
-        timestamp = max(moments[writer] - draw(st.sampled_from([0, 0, 1, 4, 15])), 0)
-        key = draw(st.sampled_from([*KEYS, None]))
-        events.append(Event(key, number, timestamp, draw(st.integers(0, 1)), writer))
-    return events
-
+events_of = partial(events_of_writers, count_max=30, behind=(0, 0, 1, 4, 15))
 
 specs = st.builds(
     spec_of,

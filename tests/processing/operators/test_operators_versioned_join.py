@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from join_references import (
     KEYS,
     canonical,
+    events_of_writers,
     expected_versioned,
     mixed_anew,
     run_with_restarts,
@@ -49,20 +51,7 @@ def harness_of(spec: VersionedJoinSpec, writers: int = 1) -> Harness:
     return Harness(lambda context: VersionedJoin(context, spec), spec.tick_ms, writers)
 
 
-@st.composite
-def events_of(draw: st.DrawFn, writers: int = 3) -> list[Event]:
-    events = []
-    moments = [0] * writers
-    for number in range(draw(st.integers(0, 40))):
-        writer = draw(st.integers(0, writers - 1))
-        moments[writer] += draw(st.integers(0, 6))
-        timestamp = max(moments[writer] - draw(st.sampled_from([0, 0, 0, 1, 5, 30])), 0)
-        port = draw(st.integers(0, 1))
-        ends = port == TABLE and draw(st.integers(0, 3)) == 0
-        key = draw(st.sampled_from([*KEYS, None]))
-        events.append(Event(key, None if ends else number, timestamp, port, writer))
-    return events
-
+events_of = partial(events_of_writers, has_tombstones=True)
 
 specs = st.builds(
     spec_of,
