@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,13 +11,12 @@ from hypothesis import strategies as st
 from rewind_pipelines import (
     EDIT,
     PARTITIONS,
-    Feed,
-    Outcome,
     outcome,
     results,
     some_numbers,
     totals,
 )
+from rewind_runs import fresh, rewind_somewhere, stands, wander
 
 from streamlog.errors import RefusedError
 from streamlog.processing.errors import HistoryError
@@ -27,48 +24,11 @@ from streamlog.processing.rewind.target import Back
 from streamlog.processing.worker.placement import TaskName
 from streamlog.testing import Driver, drive
 from streamlog.testing.memory_rewind import MemoryRewind
-from streamlog.testing.memory_worker import STEPS
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
 def unedited() -> None:
     EDIT.begins = {}
-
-
-def fresh(feed: Feed) -> tuple[Outcome, Outcome]:
-    """What a run that nothing disturbs comes to, before and after a drain."""
-    with drive(totals, partitions=PARTITIONS) as t:
-        copy.deepcopy(feed).send_all(t)
-        before = outcome(t)
-        t.drain()
-        return before, outcome(t)
-
-
-def wander(t: Driver, feed: Feed, rng: random.Random, actions: int) -> None:
-    """Sends, processes and takes checkpoints of tasks in any order, and crashes at times."""
-    worker = t._worker
-    for _ in range(actions):
-        name = rng.choice(worker.task_names)
-        match rng.randrange(10):
-            case 0 | 1 | 2:
-                feed.send(t, rng.randrange(PARTITIONS), rng.randrange(12))
-            case 3 | 4 | 5:
-                worker.step(name, rng.randrange(1, 9))
-            case 6 | 7:
-                worker.checkpoint(name)
-            case 8:
-                worker.checkpoint(name, rng.choice(STEPS))
-                worker.drop(name)
-            case _:
-                t.run()
-
-
-def somewhere(rng: random.Random) -> Any:  # noqa: ANN401
-    return rng.choice(
-        ["start", "end", -1, -2, -5, *(EPOCH + timedelta(milliseconds=n) for n in (5, 30, 80, 160))]
-    )
 
 
 @settings(max_examples=20, deadline=None)
@@ -80,11 +40,7 @@ def test_a_rewind_to_anywhere_and_a_run_to_the_end_are_a_fresh_run(seed: int) ->
     with drive(totals, partitions=PARTITIONS, seed=seed) as t:
         for _ in range(rng.randrange(1, 4)):
             wander(t, feed, rng, rng.randrange(40))
-            steps_max = rng.choice([None, None, rng.randrange(20)])
-            t.rewind(somewhere(rng), rebuild=True, steps_max=steps_max)
-            if steps_max != 1 or rng.random() < 0.5:
-                # After the intent alone nobody knows, and whoever runs has it given up.
-                MemoryRewind(t._worker).finish()
+            rewind_somewhere(t, rng)
             if rng.random() < 0.2:
                 t.delete_state()
         wander(t, feed, rng, rng.randrange(20))
@@ -120,15 +76,6 @@ def test_a_drain_behind_the_target_is_undone(seed: int) -> None:
         drained = outcome(t)
         assert (drained.rows, drained.late) == (expected_drained.rows, expected_drained.late)
         assert expected_drained.results.items() <= drained.results.items()
-
-
-def stands(t: Driver) -> dict[int, tuple[int, bool]]:
-    """Of each source: the next offset, and whether it was drained there."""
-    found = {}
-    for partition in range(PARTITIONS):
-        meta = t._worker.task(TaskName("numbers", partition))._store.meta
-        found[partition] = (meta.positions[0][2] if meta.positions else 0, meta.drained)
-    return found
 
 
 @settings(max_examples=10, deadline=None)

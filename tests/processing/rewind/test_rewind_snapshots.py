@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewind_pipelines import EDIT, PARTITIONS, outcome, results, some_numbers, totals
-from test_rewind_fresh import fresh, somewhere, stands, wander
+from rewind_runs import fresh, rewind_somewhere, stands, wander
 
 from streamlog.processing.dsl.pipeline import Pipeline
 from streamlog.processing.errors import HistoryError, StateError
@@ -51,10 +51,7 @@ def test_a_rebuild_from_snapshots_and_a_run_to_the_end_are_a_fresh_run(seed: int
                 wander(t, feed, rng, rng.randrange(15))
                 copy_some(t, rng)
             wander(t, feed, rng, rng.randrange(20))
-            steps_max = rng.choice([None, None, rng.randrange(20)])
-            t.rewind(somewhere(rng), rebuild=True, steps_max=steps_max)
-            if steps_max != 1 or rng.random() < 0.5:
-                MemoryRewind(t._worker).finish()
+            rewind_somewhere(t, rng)
             if rng.random() < 0.1:
                 t.delete_state()
         wander(t, feed, rng, rng.randrange(20))
