@@ -69,7 +69,7 @@ class Aggregate(Generic[T_contra]):
                 hint="For example: sum_(lambda order: order.amount)",
             )
         if selector is not None:
-            check_arguments(selector, kind, "lambda order: order.amount", 1)
+            check_arguments(selector, kind, "For example: sum_(lambda order: order.amount)")
         self.kind = kind
         self.selector = selector
         self.can_merge = can_merge

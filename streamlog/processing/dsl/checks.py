@@ -33,11 +33,16 @@ def check_function(function: object, verb: str, example: str, *, arguments: int 
             hint="Steps run record by record without waiting; write def instead of async def, or "
             "put what has to wait into .map_async(…)",
         )
-    check_arguments(function, verb, example, arguments)
+    check_arguments(function, verb, _write(verb, example), arguments)
 
 
 def check_arguments(
-    function: Callable[..., object], verb: str, example: str, arguments: int
+    function: Callable[..., object],
+    what: str,
+    hint: str,
+    arguments: int = 1,
+    *,
+    at: Location | None = None,
 ) -> None:
     """Refuses a function that cannot be called with so many values."""
     try:
@@ -51,8 +56,7 @@ def check_arguments(
         name = getattr(function, "__name__", repr(function))
         values = "one value" if arguments == 1 else f"{arguments} values"
         raise plan_error(
-            f"{verb} calls {name}{signature} with {values}: {error}",
-            hint=_write(verb, example),
+            f"{what} calls {name}{signature} with {values}: {error}", hint=hint, at=at
         ) from None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, ParamSpec, TypeVar, o
 from streamlog.errors import StreamlogError
 from streamlog.processing.declaration import check_count, check_span, check_topic_name, plan_error
 from streamlog.processing.dsl.change import nullable_type
-from streamlog.processing.dsl.checks import check_name, check_serde
+from streamlog.processing.dsl.checks import check_arguments, check_name, check_serde
 from streamlog.processing.dsl.global_table import GlobalTable
 from streamlog.processing.dsl.graph import Graph
 from streamlog.processing.dsl.joining import table_of
@@ -231,6 +231,9 @@ def _topic_of(name: str, extras: list[object], location: Location) -> Topic:
             hint="Write: Topic(event_time=lambda flight: flight.departed)",
             at=location,
         )
+    if topic.event_time is not None:
+        hint = "Write: Topic(event_time=lambda flight: flight.departed)"
+        check_arguments(topic.event_time, f"the event_time of input {name}", hint, at=location)
     return topic
 
 

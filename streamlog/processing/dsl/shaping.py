@@ -292,7 +292,7 @@ class ShapingVerbs(Generic[T]):
                 f"map_async takes an async function, this is {function!r}",
                 hint="Write: async def look_up(value: Order) -> Offer, or use map",
             )
-        check_arguments(function, "map_async", "look_up, concurrency=16", 1)
+        check_arguments(function, "map_async", "Write: async def look_up(value: Order) -> Offer")
         check_count(concurrency, "map_async(concurrency=…)", example="concurrency=16")
         check_count(retries, "map_async(retries=…)", least=0, example="retries=3")
         check_span(timeout, "map_async(timeout=…)", least_ms=1)

@@ -193,6 +193,10 @@ def test_what_is_said_of_an_input_is_checked() -> None:
         orders.to("copy")
 
     @pipeline
+    def clock(orders: Annotated[Stream[Order], Topic(event_time=wrong(lambda: 0))]) -> None:
+        orders.to("copy")
+
+    @pipeline
     async def waits(orders: Stream[Order]) -> None:
         orders.to("copy")
 
@@ -200,6 +204,7 @@ def test_what_is_said_of_an_input_is_checked() -> None:
         (text, "annotated with 'orders.v2', which says nothing of its topic"),
         (serde, "the serde of input orders is <module"),
         (time, "the event_time of input orders is 'at'"),
+        (clock, "the event_time of input orders calls <lambda>() with one value"),
         (waits, "the function of waits is async"),
     ):
         assert message in refused(wrong.plan).message
