@@ -108,7 +108,7 @@ class Writer:
 
     Attributes:
         marked: The last marker's sequence.
-        withdrawn: What a rewind took back; see `withdrawn`.
+        withdrawn: What a rewind took back; see the module `withdrawn`.
         idle: 1 if it is silent for now, and nobody waits for it; more if it is waited for, for so
             many markers of time and one.
     """

@@ -11,8 +11,8 @@ crash, after a restore, and on its way again after a rewind, which leaves these 
     row: position, 8 bytes  ->  [[kind, number], …] in the order in which they were taken
 
 What a decision puts out is caused by the record before its position, and numbered behind all that
-this record caused by itself (`position.DRAIN_INDEX`). Several decisions at one position go on
-counting, so the checkpoint says how many were applied and where the count stands.
+this record caused by itself (`repartition.position.DRAIN_INDEX`). Several decisions at one position
+go on counting, so the checkpoint says how many were applied and where the count stands.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
+class Unreadable:
     """In place of a value that cannot be had, or of one whose event time cannot.
 
     Attributes:
@@ -34,13 +34,13 @@ class MergedColumns(Columns):
     Attributes:
         inputs: From which input each comes.
         places: Its offset there.
-        decoded: Its value, or an `Unread`.
+        decoded: Its value, or an `Unreadable`.
         moments: Its event time.
         times: The largest event time of its input so far.
-        has_unread: Whether there may be an `Unread` among the values.
+        has_unreadable: Whether there may be an `Unreadable` among the values.
     """
 
-    __slots__ = ("decoded", "has_unread", "inputs", "moments", "places", "times")
+    __slots__ = ("decoded", "has_unreadable", "inputs", "moments", "places", "times")
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class MergedColumns(Columns):
         decoded: list[Value],
         moments: list[int],
         times: list[int],
-        has_unread: bool,
+        has_unreadable: bool,
     ) -> None:
         super().__init__(offsets, timestamps, keys, values, headers)
         self.inputs = inputs
@@ -62,7 +62,7 @@ class MergedColumns(Columns):
         self.decoded = decoded
         self.moments = moments
         self.times = times
-        self.has_unread = has_unread
+        self.has_unreadable = has_unreadable
 
     def slice(self, start: int, stop: int | None = None) -> MergedColumns:
         """Returns a copy of the rows from `start` up to `stop`."""
@@ -78,7 +78,7 @@ class MergedColumns(Columns):
             self.decoded[start:stop],
             self.moments[start:stop],
             self.times[start:stop],
-            self.has_unread,
+            self.has_unreadable,
         )
 
     def pick(self, indices: Sequence[int]) -> Columns:

@@ -13,7 +13,7 @@ from streamlog.processing.operators.event_time import (
 )
 from streamlog.processing.repartition.position import NO_TIME
 from streamlog.processing.worker.merge import Opened, running
-from streamlog.processing.worker.merged import Unread
+from streamlog.processing.worker.merged import Unreadable
 from streamlog.serde.errors import SerdeError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Opener:
             except RecordFailure as failure:
                 stop = bisect_left(rest.offsets, failure.offset)
                 opened, times = self.open(rest.slice(0, stop))
-                values += [*opened, Unread(failure)]
+                values += [*opened, Unreadable(failure)]
                 # It tells no time of its own.
                 moments += [*times, max(times, default=NO_TIME)]
                 rest = rest.slice(stop + 1)

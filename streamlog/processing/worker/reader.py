@@ -2,7 +2,7 @@
 
 A source's records count all, and its time is the largest event time so far; so it is of several
 sources that are read together, in the order that `merge` makes. A repartition topic's records bear
-their writers' time and position; see `writers`.
+their writers' time and position; see `repartition.writers`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from streamlog.processing.repartition.writers import (
 from streamlog.processing.state.lineage import still_withdrawn
 from streamlog.processing.state.meta import NO_SEQUENCE, WriterMeta
 from streamlog.processing.worker.batch import Batch
-from streamlog.processing.worker.merged import MergedColumns, Unread
+from streamlog.processing.worker.merged import MergedColumns, Unreadable
 from streamlog.processing.worker.opening import Opener, undecodable
 from streamlog.serde.formats import msgpack_decoder
 
@@ -151,9 +151,9 @@ class MergedReader:
         where the others have gone on without it.
         """
         assert isinstance(columns, MergedColumns)
-        if columns.has_unread:
+        if columns.has_unreadable:
             for index, value in enumerate(columns.decoded):
-                if isinstance(value, Unread):
+                if isinstance(value, Unreadable):
                     value.failure.position = columns.offsets[index]
                     raise value.failure
         task_times, breaks = advance(columns.times, columns.offsets, self.time, clocks)
