@@ -52,7 +52,7 @@ class Opened:
     __slots__ = (
         "columns",
         "decoded",
-        "has_unread",
+        "has_unreadable",
         "moments",
         "next_offset",
         "size_bytes",
@@ -66,14 +66,14 @@ class Opened:
         decoded: list[Any],
         moments: list[int],
         times: list[int],
-        has_unread: bool,
+        has_unreadable: bool,
     ) -> None:
         self.columns = columns
         self.next_offset: int = next_offset
         self.decoded = decoded
         self.moments = moments
         self.times = times
-        self.has_unread: bool = has_unread
+        self.has_unreadable: bool = has_unreadable
         size = 0
         for value in columns.values:
             if value is not None:
@@ -309,7 +309,7 @@ def _columns(runs: list[tuple[int, Opened, int, int]], begin: int, end: int) -> 
     moments: list[int] = []
     times: list[int] = []
     headers: list[Headers] | None = None
-    has_unread = False
+    has_unreadable = False
     for number, chunk, start, stop in runs:
         columns = chunk.columns
         if columns.headers is not None:
@@ -326,7 +326,7 @@ def _columns(runs: list[tuple[int, Opened, int, int]], begin: int, end: int) -> 
         moments += chunk.moments[start:stop]
         times += chunk.times[start:stop]
         inputs += [number] * (stop - start)
-        has_unread = has_unread or chunk.has_unread
+        has_unreadable = has_unreadable or chunk.has_unreadable
     return MergedColumns(
         list(range(begin, end)),
         timestamps,
@@ -338,7 +338,7 @@ def _columns(runs: list[tuple[int, Opened, int, int]], begin: int, end: int) -> 
         decoded,
         moments,
         times,
-        has_unread,
+        has_unreadable,
     )
 
 
