@@ -89,6 +89,26 @@ class Completion:
                     key: ends[key][1] if ends[key][1] > ends[key][0] else 0 for key in stage.inputs
                 }
 
+    def pending(self) -> list[Input]:
+        """Returns the inputs of sub-topologies that are not complete, where a goal is known."""
+        return [
+            key
+            for name, goals in self._goals.items()
+            if name not in self._complete
+            for key, goal in goals.items()
+            if goal
+        ]
+
+    def forget_deleted(self, begins: Mapping[Input, int]) -> None:
+        """Takes where logs begin now: where that is behind a goal, nothing is left to be read.
+
+        A task that has a position in front of it finds out for itself that it has missed records.
+        """
+        for goals in self._goals.values():
+            for key in goals:
+                if begins.get(key, 0) >= goals[key]:
+                    goals[key] = 0
+
     def goal(self, key: Input) -> int | None:
         """Returns the offset up to which an input is to be read, once that is known."""
         for stage in self._stages:

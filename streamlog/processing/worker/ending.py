@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ASK_INTERVAL_S = 0.1
 """Between two looks at what the group has committed."""
+LOOKS_BEFORE_DOUBT = 20
+"""Without news, before it is asked whether what is waited for is still there."""
 
 
 def stages_of(setting: Setting) -> list[Stage]:
@@ -58,6 +60,7 @@ async def watch_for_the_end(
                 return False
         return True
 
+    idle_looks = 0
     while not completion.complete:
         wanted = completion.wanted_ends()
         if wanted:
@@ -76,11 +79,25 @@ async def watch_for_the_end(
                 note = parse_note(position.metadata)
                 drained = note is not None and note.drained
                 committed[key.topic, key.partition] = Committed(position.offset, drained)
-        if not completion.update(committed):
-            await trio.sleep(ASK_INTERVAL_S)
+        if completion.update(committed):
+            idle_looks = 0
+            continue
+        idle_looks += 1
+        if idle_looks % LOOKS_BEFORE_DOUBT == 0:
+            await _forget_deleted(setting, completion)
+        await trio.sleep(ASK_INTERVAL_S)
     await member.wait_joined()
     await take_overs.wait_settled()
     worker.finished.set()
+
+
+async def _forget_deleted(setting: Setting, completion: Completion) -> None:
+    """Looks whether retention has deleted what is waited for, before any task had begun with it."""
+    places = [TopicPartition(*key) for key in completion.pending()]
+    begins = await Admin(setting.client).list_offsets(dict.fromkeys(places, EARLIEST))
+    completion.forget_deleted(
+        {(key.topic, key.partition): at.offset for key, at in begins.items() if at is not None}
+    )
 
 
 async def _ends(admin: Admin, inputs: list[Input]) -> dict[Input, tuple[int, int]]:

@@ -151,7 +151,9 @@ class Extent:
         """How many records wait, if need be by their offsets."""
         if self.waiting is not None:
             return self.waiting
-        return max(self.end - (self.begin if committed is None else committed.offset), 0)
+        # What was deleted unread waits no more.
+        position = self.begin if committed is None else max(self.begin, committed.offset)
+        return max(self.end - position, 0)
 
 
 def is_pipeline(seen: Seen) -> bool:

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 RECORDS_AT_ONCE = 20_000
 """Taken in one go."""
-PASSED_MIN = 10_000
+PASSED_MIN = 50_000
 PASSED_FACTOR = 4
 """How many records may pass an idle input by behind a checkpoint: so many, or this many times what
 was taken since the checkpoint before. More would be slower to hear of it after a crash, fewer would

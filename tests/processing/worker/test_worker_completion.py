@@ -41,6 +41,18 @@ def test_an_empty_partition_needs_no_commit_even_when_retention_emptied_it() -> 
     assert completion.complete
 
 
+def test_what_retention_deletes_before_anybody_has_begun_is_not_waited_for() -> None:
+    completion = Completion([SOURCE], drain=False)
+    completion.set_ends({("flights", 0): (0, 10), ("flights", 1): (0, 5)})
+    assert completion.pending() == list(SOURCE.inputs)
+    completion.forget_deleted({("flights", 0): 9, ("flights", 1): 5})
+    assert not completion.update({("flights", 0): at(9)})
+    assert completion.pending() == [("flights", 0)]
+    assert completion.update({("flights", 0): at(10)})
+    assert completion.complete
+    assert completion.pending() == []
+
+
 def test_draining_begins_when_all_is_read_and_waits_for_every_source_task() -> None:
     completion = Completion([SOURCE, BEHIND], drain=True)
     completion.set_ends({("flights", 0): (0, 1), ("flights", 1): (0, 0)})

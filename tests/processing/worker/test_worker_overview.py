@@ -96,3 +96,9 @@ def test_lag_is_what_waits_where_it_was_counted() -> None:
     found = pipeline_of(seen, {PLACES[0]: Extent(0, 9, 0), PLACES[1]: Extent(0, 9)}, TOTALS)
     assert [task.lag for task in found.tasks] == [0, 4]
     assert found.total().lag == 4
+
+
+def test_what_was_deleted_unread_does_not_wait() -> None:
+    committed = OffsetAndMetadata(2, "")
+    assert (Extent(5, 9).lag(committed), Extent(1, 9).lag(committed)) == (4, 7)
+    assert (Extent(5, 9).lag(None), Extent(9, 9).lag(committed)) == (4, 0)
