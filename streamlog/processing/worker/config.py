@@ -18,7 +18,7 @@ CHECKPOINT_INTERVAL_S = 1.0
 SESSION_TIMEOUT_MS = 10_000
 """How long a dead worker keeps its tasks; a live one answers heartbeats between two chunks."""
 
-CHUNK_RECORDS = 5_000
+CHUNK_RECORDS = 10_000
 """Records given to a task at once: some tens of milliseconds in which nothing else runs."""
 
 
