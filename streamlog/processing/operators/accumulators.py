@@ -245,6 +245,9 @@ class Extreme(Accumulator):
             self._compare(other.value)
 
     def _compare(self, value: Any) -> None:  # noqa: ANN401 (whatever compares with its like)
+        if isinstance(value, float) and value != value:
+            # There are many NaNs, of which the row holds one: which came first must not show.
+            value = math.nan
         best = self.value
         if best is None:
             self.codec.check(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import struct
 from datetime import UTC, date, datetime
 from operator import itemgetter
 
@@ -78,6 +79,18 @@ def test_rows_of_different_writers_merge_in_any_order(records: list[Seen], cut: 
     turned = row_of(factory, others)
     turned.merge(row_of(factory, mine))
     assert row.encode() == turned.encode()
+
+
+def test_any_nan_is_the_same_nan() -> None:
+    other: float = struct.unpack("<d", struct.pack("<Q", 0x7FF8000000000001))[0]
+    factory = RowFactory(["min", "max"], [None, None])
+    encoded = set[bytes]()
+    for values in ((other, math.nan), (math.nan, other)):
+        row = factory.new()
+        for value in values:
+            row.add((value, value), 0, 0)
+        encoded.add(row.encode())
+    assert len(encoded) == 1
 
 
 @given(seen, seen)
