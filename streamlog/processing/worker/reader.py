@@ -82,14 +82,12 @@ def open_reader(
     return reader
 
 
-class SourceReader:
-    """Reads a partition of a source."""
+class _SourcesReader:
+    """What readers of sources have in common: one time, and no writers."""
 
-    def __init__(self, node: SourceNode, partition: int, meta: TaskMeta) -> None:
+    def __init__(self, meta: TaskMeta) -> None:
         self.writers: dict[int, Writer] = {}
         self.time = NO_TIME if meta.stream_time_ms is None else meta.stream_time_ms
-        self._opener = Opener(node, partition)
-        self._partition = partition
 
     def drained(self) -> bool:
         """Whoever hands in records has more."""
@@ -99,6 +97,23 @@ class SourceReader:
         """Moves time on without a record; returns where it is."""
         self.time = max(self.time, time)
         return self.time
+
+    def snapshot(self) -> int:
+        """Returns all that it knows, to go back to."""
+        return self.time
+
+    def go_back(self, snapshot: int) -> None:
+        """Forgets what came after a snapshot."""
+        self.time = snapshot
+
+
+class SourceReader(_SourcesReader):
+    """Reads a partition of a source."""
+
+    def __init__(self, node: SourceNode, partition: int, meta: TaskMeta) -> None:
+        super().__init__(meta)
+        self._opener = Opener(node, partition)
+        self._partition = partition
 
     def admit(self, columns: Columns, clocks: list[StepClock]) -> tuple[Batch, list[Break]]:
         """Returns all records, and where among them windows close."""
@@ -118,31 +133,13 @@ class SourceReader:
         )
         return batch, breaks
 
-    def snapshot(self) -> int:
-        """Returns all that it knows, to go back to."""
-        return self.time
 
-    def go_back(self, snapshot: int) -> None:
-        """Forgets what came after a snapshot."""
-        self.time = snapshot
-
-
-class MergedReader:
+class MergedReader(_SourcesReader):
     """Reads a partition of several sources, in the order in which they were merged."""
 
     def __init__(self, count: int, partition: int, meta: TaskMeta) -> None:
-        self.writers: dict[int, Writer] = {}
-        self.time = NO_TIME if meta.stream_time_ms is None else meta.stream_time_ms
+        super().__init__(meta)
         self._writers = [writer_id(number, partition) for number in range(count)]
-
-    def drained(self) -> bool:
-        """Whoever hands in records has more."""
-        return False
-
-    def move_time(self, time: int) -> int:
-        """Moves time on without a record; returns where it is."""
-        self.time = max(self.time, time)
-        return self.time
 
     def admit(self, columns: Columns, clocks: list[StepClock]) -> tuple[Batch, list[Break]]:
         """Returns all records, and where among them windows close.
@@ -172,14 +169,6 @@ class MergedReader:
             places=columns.places,
         )
         return batch, breaks
-
-    def snapshot(self) -> int:
-        """Returns all that it knows, to go back to."""
-        return self.time
-
-    def go_back(self, snapshot: int) -> None:
-        """Forgets what came after a snapshot."""
-        self.time = snapshot
 
 
 class RepartitionReader:
